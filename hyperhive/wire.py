@@ -51,7 +51,7 @@ def get_int(message: Message, key: str, low: int, high: int, default: int | None
 
 
 def get_text(message: Message, key: str, limit: int, default: str | None = None) -> str:
-    """A string of at most `limit` bytes of UTF-8, without lone surrogates (JSON can spell them, UTF-8 cannot)."""
+    """At most `limit` bytes of UTF-8, without lone surrogates (JSON can spell them, UTF-8 cannot)."""
     value = get(message, key, str, default)
     try:
         size = len(value.encode())
