@@ -50,6 +50,15 @@ def get_int(message: Message, key: str, low: int, high: int, default: int | None
     return value
 
 
+def get_number(message: Message, key: str) -> float:
+    value = message.get(key)
+    if (
+        not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < 1e12
+    ):  # json.loads takes NaN and Infinity
+        raise Problem("bad-request", f"'{key}' must be a number that is not negative")
+    return float(value)
+
+
 def get_text(message: Message, key: str, limit: int, default: str | None = None) -> str:
     """At most `limit` bytes of UTF-8, without lone surrogates (JSON can spell them, UTF-8 cannot)."""
     value = get(message, key, str, default)

@@ -1,0 +1,304 @@
+"""The broker: who is connected, who waits for mail, who must be woken."""
+
+import asyncio
+import itertools
+import json
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hyperhive import facts, names, operations, wake, wire
+from hyperhive.commit import Given, Parked, Writer
+from hyperhive.connection import Connection, peer_uid
+from hyperhive.problem import Problem
+from hyperhive.stats import Stats
+from hyperhive.store import Row, Store, as_mail, now
+
+UID_RANGE = 65536
+AGENT_CONNECTIONS_MAX = 32
+CONNECTIONS_MAX = 1000  # of the operator
+PARKED_MAX = 16  # per agent
+
+
+@dataclass(eq=False)
+class Waiter:
+    connection: Connection
+    limit: int
+    future: asyncio.Future[list[Row]]
+
+
+@dataclass(eq=False)
+class Agent:
+    name: str
+    role: str
+    uid_base: int
+    run: Connection | None = None  # the harness
+    leaving: bool = False  # it said asleep and was told to go
+    woken: float | None = None  # when the byte went into the FIFO, until a harness says hello
+    doing: str | None = None
+    waiters: list[Waiter] = field(default_factory=list)
+    releasing: asyncio.Task[None] | None = None
+    connections: set[Connection] = field(default_factory=set)
+
+
+class Broker:
+    def __init__(self, state: Path, run: Path, default_model: str) -> None:
+        self.run_folder = run
+        self.apply_folder = state / "apply"
+        self.default_model = default_model
+        self.started_at = now()
+        self.store = Store(state / "db/hive.db")
+        self.stats = Stats(state / "db/stats.db")
+        self.writer = Writer(self.store, self.parked, self.after)
+        self.agents: dict[str, Agent] = {}
+        for row in self.store.agents():
+            self.add_agent(row)
+        self.operators: set[Connection] = set()
+        self.subscribers: set[Connection] = set()
+        self.sequence = itertools.count(1)
+        self.spawning: dict[int, asyncio.Future[wire.Message]] = {}
+        self.tasks: set[asyncio.Task[Any]] = set()
+        # what to do when an agent is registered (its socket is made), set by whoever serves
+        self.registered: Callable[[Agent], Awaitable[None]]
+
+    def add_agent(self, row: Row) -> Agent:
+        agent = Agent(row["name"], row["role"], row["uid_base"])
+        self.agents[agent.name] = agent
+        return agent
+
+    def spawn_task(self, work: Any) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    # connections
+
+    def connection(self, who: str) -> Connection:
+        return Connection(who, self.answer, self.opened, self.lost)
+
+    def opened(self, connection: Connection) -> str:
+        """The error code to refuse the connection with, or ''."""
+        agent = self.agents.get(connection.who)
+        here = agent.connections if agent else self.operators
+        here.add(connection)
+        if len(here) > (AGENT_CONNECTIONS_MAX if agent else CONNECTIONS_MAX):
+            return "too-many"
+        assert connection.transport
+        uid = peer_uid(connection.transport.get_extra_info("socket"))
+        if agent and not agent.uid_base <= uid < agent.uid_base + UID_RANGE:
+            return "forbidden"
+        return ""
+
+    async def answer(self, connection: Connection, message: wire.Message) -> wire.Message:
+        return await operations.answer(self, connection, message)
+
+    def lost(self, connection: Connection) -> None:
+        self.operators.discard(connection)
+        self.subscribers.discard(connection)
+        agent = self.agents.get(connection.who)
+        if agent:
+            agent.connections.discard(connection)
+            for waiter in [w for w in agent.waiters if w.connection is connection]:
+                agent.waiters.remove(waiter)
+                waiter.future.cancel()
+            if agent.run is connection:
+                agent.releasing = self.spawn_task(self.end_run(agent, connection))
+
+    async def end_run(self, agent: Agent, connection: Connection) -> None:
+        orderly = agent.leaving
+        reason = "the harness's connection ended"
+        kept, dead = await self.writer.do(lambda: self.store.release(agent.name, reason))
+        agent.run, agent.leaving, agent.doing, agent.releasing = None, False, None, None
+        for waiter in agent.waiters:
+            waiter.future.set_exception(Problem("no-harness", "the harness is gone"))
+        agent.waiters.clear()
+        self.publish("asleep", agent=agent.name, orderly=orderly)
+        facts.log(
+            "asleep", f"{agent.name} is asleep", agent=agent.name, HIVE_INVOCATION=connection.invocation
+        )
+        await self.returned(agent, kept, dead, reason)
+        self.wake(agent)
+
+    async def take_back(self, agent: Agent, reason: str) -> None:
+        kept, dead = await self.writer.do(lambda: self.store.release(agent.name, reason))
+        await self.returned(agent, kept, dead, reason)
+
+    async def returned(self, agent: Agent, kept: list[Row], dead: list[Row], reason: str) -> None:
+        for row in kept:
+            self.publish("requeued", id=row["id"], agent=agent.name, reason=reason)
+            text = f"Message {row['id']} of {agent.name} is back in the queue: {reason}"
+            facts.log("requeued", text, agent=agent.name, HIVE_MESSAGE=row["id"])
+        for row in dead:
+            self.publish("dead", id=row["id"], agent=agent.name, reason=reason)
+            text = f"Message {row['id']} to {agent.name} is given up: {reason}"
+            facts.log("dead", text, agent=agent.name, notice=True, HIVE_MESSAGE=row["id"])
+            await self.tell_manager(
+                {
+                    "event": "dead_letter",
+                    "id": row["id"],
+                    "agent": agent.name,
+                    "from": row["sender"],
+                    "reason": reason,
+                }
+            )
+
+    async def begin_run(self, agent: Agent, connection: Connection, invocation: str) -> None:
+        if agent.releasing:
+            await agent.releasing
+        if agent.run:
+            raise Problem("busy", f"another harness is connected for {agent.name}")
+        agent.run = connection
+        connection.invocation = invocation
+        wake_ms = agent.woken and round((time.monotonic() - agent.woken) * 1000)
+        agent.woken = None
+        self.publish("awake", agent=agent.name, invocation=invocation, wake_ms=wake_ms)
+        text = f"{agent.name} is awake"
+        facts.log("awake", text, agent=agent.name, HIVE_INVOCATION=invocation, HIVE_WAKE_MS=wake_ms)
+
+    # mail
+
+    def parked(self) -> Parked:
+        return {
+            agent.name: (agent.run.invocation, agent.waiters[0].limit)
+            for agent in self.agents.values()
+            if agent.waiters and agent.run
+        }
+
+    def after(self, given: Given) -> None:
+        for name, rows in given.items():
+            agent = self.agents[name]
+            if rows and agent.waiters:
+                agent.waiters.pop(0).future.set_result(rows)
+            elif rows:
+                self.spawn_task(self.give_back(agent, rows))
+        if any(agent.waiters and self.store.queued[agent.name] for agent in self.agents.values()):
+            self.writer.wanted.set()
+
+    async def give_back(self, agent: Agent, rows: list[Row]) -> None:
+        """Whoever asked for this mail hung up before it came: nobody has seen it."""
+        ids = [row["id"] for row in rows]
+        await self.writer.do(lambda: self.store.fail(agent.name, "the receiver hung up", ids, count=False))
+        self.wake(agent)
+
+    async def receive(self, agent: Agent, connection: Connection, wait: int, limit: int) -> list[Row]:
+        if not agent.run:
+            raise Problem("no-harness", "no harness is connected, so nobody could answer for the mail")
+        invocation = agent.run.invocation
+        rows: list[Row] = []
+        if self.store.queued[agent.name] and not agent.waiters:
+            rows = await self.writer.do(lambda: self.store.lease(agent.name, invocation, limit))
+        if not rows and wait:
+            rows = await self.park(agent, connection, wait, limit)
+        if rows and not connection.transport:
+            await self.give_back(agent, rows)
+        for row in rows:
+            self.publish("delivered", id=row["id"], agent=agent.name, attempts=row["attempts"])
+        return rows
+
+    async def park(self, agent: Agent, connection: Connection, wait: int, limit: int) -> list[Row]:
+        if len(agent.waiters) >= PARKED_MAX:
+            raise Problem("too-many", f"{PARKED_MAX} requests are parked already")
+        loop = asyncio.get_running_loop()
+        waiter = Waiter(connection, limit, loop.create_future())
+        agent.waiters.append(waiter)
+        if self.store.queued[agent.name]:
+            self.writer.wanted.set()  # it came while we were looking
+        timer = loop.call_later(wait, self.time_over, agent, waiter)
+        try:
+            return await waiter.future
+        except asyncio.CancelledError:
+            return []  # the connection is gone
+        finally:
+            timer.cancel()
+
+    def time_over(self, agent: Agent, waiter: Waiter) -> None:
+        if waiter in agent.waiters:
+            agent.waiters.remove(waiter)
+            waiter.future.set_result([])
+
+    async def send(
+        self,
+        sender: str,
+        recipients: list[str],
+        body: str,
+        in_reply_to: int | None = None,
+        key: str | None = None,
+    ) -> tuple[list[int], int]:
+        rows, ahead, new = await self.writer.do(
+            lambda: self.store.send(sender, recipients, body, in_reply_to, key)
+        )
+        if new:
+            self.sent(rows)
+        return [row["id"] for row in rows], ahead
+
+    def sent(self, rows: list[Row]) -> None:
+        for row in rows:
+            mail = as_mail(row)
+            self.publish("mail", **{key: mail[key] for key in ("id", "from", "to", "body", "in_reply_to")})
+            text = f"Mail {row['id']} from {row['sender']} to {row['recipient']}"
+            fields = {"HIVE_MESSAGE": row["id"], "HIVE_FROM": row["sender"], "HIVE_TO": row["recipient"]}
+            facts.log("mail", text, agent=row["recipient"], **fields)
+            if agent := self.agents.get(row["recipient"]):
+                self.wake(agent)
+
+    async def tell_manager(self, event: wire.Message) -> None:
+        about_manager = event.get("agent") == names.MANAGER or names.MANAGER not in self.agents
+        to = names.OPERATOR if about_manager else names.MANAGER
+        await self.send(names.SYSTEM, [to], json.dumps(event, ensure_ascii=False))
+
+    # waking
+
+    def wake(self, agent: Agent) -> None:
+        awake = agent.run and not agent.leaving
+        if awake or agent.woken or not self.store.queued[agent.name]:
+            return
+        if wake.poke(self.run_folder / "wake" / agent.name):
+            agent.woken = time.monotonic()
+            self.publish("woken", agent=agent.name)
+
+    def fifo_seen(self, fd: int) -> None:
+        for name, new in wake.seen(fd):
+            if agent := self.agents.get(name):
+                if new:
+                    agent.woken = None  # what was in the old FIFO went with it
+                self.wake(agent)
+
+    # events
+
+    def publish(self, event: str, **fields: object) -> None:
+        number = next(self.sequence)
+        if self.subscribers:
+            line = wire.encode({"seq": number, "at": now(), "event": event} | fields)
+            for connection in tuple(self.subscribers):
+                connection.event(line)
+
+    # agents
+
+    async def register(self, row: Row) -> Agent:
+        await self.writer.do(lambda: self.store.register(row))
+        agent = self.add_agent(row)
+        await self.registered(agent)
+        self.publish("spawned", agent=agent.name)
+        facts.log("spawned", f"{agent.name} exists now", agent=agent.name, HIVE_UID_BASE=agent.uid_base)
+        if agent.name != names.MANAGER:
+            await self.tell_manager({"event": "spawned", "agent": agent.name})
+        self.wake(agent)
+        return agent
+
+    async def apply(self, number: int) -> wire.Message:
+        """Hand a request to hive-apply and wait for what comes of it."""
+        waiting: asyncio.Future[wire.Message] = asyncio.get_running_loop().create_future()
+        self.spawning[number] = waiting
+        for request in await self.writer.do(self.store.requests):
+            if request["id"] == number:
+                self.queue_request(request)
+        return await waiting
+
+    def queue_request(self, request: Row) -> None:
+        """The file appears whole or not at all."""
+        new = self.apply_folder / f".{request['id']}.new"
+        new.write_text(json.dumps({key: request[key] for key in ("id", "op", "agent", "toml", "prompt")}))
+        new.replace(self.apply_folder / f"{request['id']}.json")

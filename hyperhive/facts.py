@@ -1,0 +1,28 @@
+"""What happened, for the journal: one MESSAGE_ID per event, with an entry in hyperhive.catalog."""
+
+from systemd import journal
+
+IDS = {
+    "mail": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a101",
+    "requeued": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a102",
+    "dead": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a103",
+    "awake": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a104",
+    "asleep": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a105",
+    "turn": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a106",
+    "spawned": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a107",
+    "apply_failed": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a108",
+    "model_request": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a109",
+}
+NOTICE, INFO = 5, 6
+
+
+def log(event: str, text: str, *, agent: str, notice: bool = False, **fields: object) -> None:
+    """One journal entry; the fields' names begin with HIVE_, what is None is left out."""
+    journal.send(
+        text,
+        MESSAGE_ID=IDS[event],
+        PRIORITY=NOTICE if notice else INFO,
+        HIVE_EVENT=event,
+        HIVE_AGENT=agent,
+        **{key: str(value) for key, value in fields.items() if value is not None},
+    )

@@ -1,0 +1,326 @@
+"""The operations of hyperhive-wire(7): check what came in, call the broker, shape the answer."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from hyperhive import facts, names, settings, wire
+from hyperhive.problem import Problem
+from hyperhive.store import as_mail, now
+
+if TYPE_CHECKING:
+    from hyperhive.broker import Agent, Broker
+    from hyperhive.connection import Connection
+
+Operation = Callable[["Broker", "Connection", wire.Message], Awaitable[wire.Message]]
+
+VERSION = "0.1.0"
+KEY_MAX = 128
+STATUS_MAX = 200
+OUTCOMES = "ok compacted prompt-too-long rate-limited auth-failed refused timed-out crashed".split()
+
+
+async def answer(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
+    op = wire.get(message, "op", str)
+    operation = operations_of(broker, connection).get(op)
+    if not operation:
+        raise Problem("unknown-op", f"there is no operation '{op[:40]}' on this socket")
+    if connection.who in broker.agents:
+        if not connection.role and op != "hello":
+            raise Problem("forbidden", "say hello first")
+        if op in HARNESS and connection.role != "harness":
+            raise Problem("forbidden", f"'{op}' is the harness's")
+    return await operation(broker, connection, message)
+
+
+def operations_of(broker: Broker, connection: Connection) -> dict[str, Operation]:
+    if connection.who in broker.agents:
+        return AGENT | HARNESS
+    return SYSTEM if connection.who == names.SYSTEM else OPERATOR
+
+
+def agent_of(broker: Broker, connection: Connection) -> Agent:
+    return broker.agents[connection.who]
+
+
+# of an agent
+
+
+async def hello(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
+    agent = agent_of(broker, connection)
+    role = wire.get(message, "role", str)
+    invocation = wire.get_text(message, "invocation", 32)
+    if role not in ("harness", "tool") or connection.role:
+        raise Problem("bad-request", "'role' must be 'harness' or 'tool', once")
+    if not re.fullmatch("[0-9a-f]{32}", invocation):
+        raise Problem("bad-request", "'invocation' must be 32 hex digits")
+    if role == "harness":
+        await broker.begin_run(agent, connection, invocation)
+    connection.role, connection.invocation = role, invocation
+    row = await broker.writer.do(lambda: broker.store.agent(agent.name))
+    waiting = broker.store.queued[agent.name]
+    return {
+        "agent": agent.name,
+        "role": agent.role,
+        "waiting": waiting,
+        "turns": row["turns"],
+        "model": broker.default_model,
+    }
+
+
+async def send(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
+    to = wire.get_text(message, "to", 64)
+    body = wire.get_text(message, "body", wire.BODY_MAX)
+    in_reply_to = (
+        wire.get_int(message, "in_reply_to", 1, wire.ID_MAX) if message.get("in_reply_to") else None
+    )
+    key = wire.get_text(message, "key", KEY_MAX) if "key" in message else None
+    recipients = addressees(broker, connection.who, to)
+    ids, ahead = await broker.send(connection.who, recipients, body, in_reply_to, key)
+    return {"ids": ids, "ahead": ahead}
+
+
+def addressees(broker: Broker, sender: str, to: str) -> list[str]:
+    if to == names.ALL:
+        return sorted(name for name in broker.agents if name != sender)
+    if to != names.OPERATOR and to not in broker.agents:
+        hint = "known: " + ", ".join(sorted([*broker.agents, names.OPERATOR])[:50])
+        raise Problem("unknown-agent", f"no agent is called '{to}'", hint=hint)
+    return [to]
+
+
+async def recv(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
+    agent = agent_of(broker, connection)
+    wait = wire.get_int(message, "wait_seconds", 0, wire.RECV_WAIT_MAX, 0)
+    limit = wire.get_int(message, "max", 1, wire.RECV_COUNT_MAX, 20)
+    rows = await broker.receive(agent, connection, wait, limit)
+    return {"messages": [as_mail(row) for row in rows], "waiting": broker.store.queued[agent.name]}
+
+
+async def ack(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
+    ids = wire.get_ids(message, "ids") if "ids" in message else None
+    who, invocation = connection.who, connection.invocation
+    rows = await broker.writer.do(lambda: broker.store.ack(who, invocation, ids))
+    for row in rows:
+        broker.publish("done", id=row["id"], agent=who)
+    return {"acked": len(rows)}
+
+
+async def fail(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
+    agent = agent_of(broker, connection)
+    reason = wire.get_text(message, "reason", 500)
+    ids = wire.get_ids(message, "ids") if "ids" in message else None
+    count = wire.get(message, "count", bool, True)
+    kept, dead = await broker.writer.do(lambda: broker.store.fail(agent.name, reason, ids, count=count))
+    await broker.returned(agent, kept, dead, reason)
+    return {"requeued": len(kept), "dead": len(dead)}
+
+
+async def asleep(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
+    agent = agent_of(broker, connection)
+    queued = await broker.writer.do(lambda: broker.store.queued[agent.name])
+    agent.leaving = not queued
+    return {"sleep": agent.leaving}
+
+
+async def turn(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
+    agent = agent_of(broker, connection)
+    record = turn_record(message) | {"agent": agent.name, "invocation": connection.invocation}
+    number, outcome = record["number"], record["outcome"]
+    broker.spawn_task(broker.stats.add_turn(record))
+    agent.doing = None
+    await broker.writer.do(lambda: broker.store.count_turn(agent.name, number, outcome))
+    broker.publish("turn", **record)
+    text = f"Turn {number} of {agent.name} ended: {outcome}, {record['duration_ms']} ms"
+    fields = {"HIVE_TURN": number, "HIVE_OUTCOME": outcome, "HIVE_DURATION_MS": record["duration_ms"]}
+    facts.log("turn", text, agent=agent.name, notice=outcome not in ("ok", "compacted"), **fields)
+    return {}
+
+
+def turn_record(message: wire.Message) -> dict[str, Any]:
+    counts = (
+        "tool_calls tokens_in tokens_out tokens_cache_read tokens_cache_write messages duration_ms".split()
+    )
+    record: dict[str, Any] = {key: wire.get_int(message, key, 0, 2**53) for key in counts}
+    record |= {
+        key: wire.get_text(message, key, 200) for key in ("started_at", "model", "woken_by", "session")
+    }
+    record["number"] = wire.get_int(message, "number", 1, 2**53)
+    record["outcome"] = wire.get_text(message, "outcome", 50)
+    if record["outcome"] not in OUTCOMES:
+        raise Problem("bad-request", "'outcome' must be one of " + ", ".join(OUTCOMES))
+    record["cost_usd"] = wire.get_number(message, "cost_usd")
+    tools = wire.get(message, "tools", dict)
+    if len(tools) > 200 or not all(len(k) <= 200 and type(v) is int for k, v in tools.items()):
+        raise Problem("bad-request", "'tools' must map at most 200 names to counts")
+    record["tools"] = tools
+    record["error"] = wire.get_text(message, "error", 2000) if message.get("error") else None
+    return record
+
+
+async def progress(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
+    agent = agent_of(broker, connection)
+    number = wire.get_int(message, "number", 1, 2**53)
+    agent.doing = wire.get_text(message, "text", 800)[:200]
+    broker.publish("progress", agent=agent.name, number=number, text=agent.doing)
+    return {}
+
+
+async def whoami(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
+    agent = agent_of(broker, connection)
+    row, leased = await broker.writer.do(
+        lambda: (broker.store.agent(agent.name), broker.store.leased(agent.name))
+    )
+    peers = sorted({names.OPERATOR, *broker.agents} - {agent.name})
+    about = {"agent": agent.name, "role": agent.role, "status": row["status"]}
+    return about | {"waiting": broker.store.queued[agent.name], "leased": leased, "peers": peers}
+
+
+async def set_status(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
+    status = wire.get_text(message, "status", STATUS_MAX)
+    if not status.isprintable():
+        raise Problem("bad-request", "'status' must be one line of text")
+    await broker.writer.do(lambda: broker.store.set_status(connection.who, status))
+    broker.publish("status", agent=connection.who, status=status)
+    return {}
+
+
+# of the operator
+
+
+async def status(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
+    counts = await broker.writer.do(broker.store.states)
+    about = {"version": VERSION, "pid": os.getpid(), "started_at": broker.started_at}
+    awake = sum(agent.run is not None for agent in broker.agents.values())
+    inbox = broker.store.queued[names.OPERATOR]
+    return about | {"agents": len(broker.agents), "awake": awake, "inbox": inbox} | counts
+
+
+async def agents(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
+    rows = await broker.writer.do(broker.store.agents_with_mail)
+    return {"agents": [about(broker, row) for row in rows]}
+
+
+def about(broker: Broker, row: dict[str, Any]) -> dict[str, Any]:
+    agent = broker.agents[row["name"]]
+    row.pop("destroyed_at")
+    live = {"awake": agent.run is not None, "doing": agent.doing, "waiting": broker.store.queued[agent.name]}
+    return row | live
+
+
+async def show(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
+    name = wire.get_text(message, "agent", 64)
+    if name not in broker.agents:
+        raise Problem("unknown-agent", f"no agent is called '{name}'", hint="hivectl list")
+    rows = await broker.writer.do(broker.store.agents_with_mail)
+    mail_rows = await broker.writer.do(lambda: broker.store.mail(name, None, wire.ID_MAX, 10))
+    return {
+        "agent": next(about(broker, row) for row in rows if row["name"] == name),
+        "recent_turns": await broker.stats.recent_turns(name, 10),
+        "messages": mail_rows,
+    }
+
+
+async def mail(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
+    who = wire.get_text(message, "agent", 64) if "agent" in message else None
+    state = wire.get_text(message, "state", 10) if "state" in message else None
+    if state not in (None, "queued", "leased", "done", "dead"):
+        raise Problem("bad-request", "'state' must be queued, leased, done or dead")
+    before = wire.get_int(message, "before", 1, wire.ID_MAX, wire.ID_MAX)
+    limit = wire.get_int(message, "limit", 1, 1000, 50)
+    return {"messages": await broker.writer.do(lambda: broker.store.mail(who, state, before, limit))}
+
+
+async def inbox(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
+    limit = wire.get_int(message, "limit", 1, 1000, 50)
+    unread = wire.get(message, "unread", bool, False)
+    rows = await broker.writer.do(lambda: broker.store.inbox(limit, unread_only=unread))
+    return {"messages": rows, "unread": broker.store.queued[names.OPERATOR]}
+
+
+async def read(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
+    ids = wire.get_ids(message, "ids")
+    done = await broker.writer.do(lambda: broker.store.read(ids))
+    for number in done:
+        broker.publish("done", id=number, agent=names.OPERATOR)
+    return {"read": len(done)}
+
+
+async def spawn(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
+    name = names.check(wire.get_text(message, "agent", 64))
+    toml = wire.get_text(message, "toml", settings.SIZE_MAX)
+    prompt = wire.get_text(message, "prompt", settings.SIZE_MAX) if message.get("prompt") else None
+    if name in broker.agents:
+        raise Problem("exists", f"there is an agent '{name}' already", hint="choose another name")
+    settings.agent_from(toml)
+    number = await broker.writer.do(lambda: broker.store.add_request("spawn", name, toml, prompt))
+    created: wire.Message = await broker.apply(number)
+    return created
+
+
+async def subscribe(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
+    broker.subscribers.add(connection)
+    return {"seq": next(broker.sequence)}
+
+
+# of the system
+
+
+async def applied(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
+    number = wire.get_int(message, "id", 1, wire.ID_MAX)
+    agent = wire.get(message, "agent", dict)
+    row = {
+        "name": names.check(wire.get_text(agent, "name", 64)),
+        "role": wire.get_text(agent, "role", 10),
+        "uid_base": wire.get_int(agent, "uid_base", 1, 2**32 - 1),
+        "model": wire.get_text(agent, "model", 200) if agent.get("model") else None,
+        "description": wire.get_text(agent, "description", 2000),
+        "created_at": now(),
+    }
+    if row["name"] not in broker.agents:  # else it was told us before a crash
+        await broker.register(row)
+    await broker.writer.do(lambda: broker.store.end_request(number, "deployed", None))
+    if (waiting := broker.spawning.pop(number, None)) and not waiting.done():
+        waiting.set_result({"agent": row["name"], "uid_base": row["uid_base"]})
+    return {}
+
+
+async def apply_failed(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
+    number = wire.get_int(message, "id", 1, wire.ID_MAX)
+    text = wire.get_text(message, "message", 4000)
+    await broker.writer.do(lambda: broker.store.end_request(number, "failed", text))
+    facts.log("apply_failed", f"Request {number} failed: {text}", agent="", notice=True, HIVE_REQUEST=number)
+    if (waiting := broker.spawning.pop(number, None)) and not waiting.done():
+        waiting.set_exception(Problem("apply-failed", text))
+    return {}
+
+
+AGENT: dict[str, Operation] = {
+    "hello": hello,
+    "send": send,
+    "recv": recv,
+    "whoami": whoami,
+    "set_status": set_status,
+}
+HARNESS: dict[str, Operation] = {
+    "ack": ack,
+    "fail": fail,
+    "asleep": asleep,
+    "turn": turn,
+    "progress": progress,
+}
+OPERATOR: dict[str, Operation] = {
+    "send": send,
+    "status": status,
+    "agents": agents,
+    "show": show,
+    "mail": mail,
+    "inbox": inbox,
+    "read": read,
+    "spawn": spawn,
+    "subscribe": subscribe,
+}
+SYSTEM: dict[str, Operation] = {"applied": applied, "apply_failed": apply_failed}

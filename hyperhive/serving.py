@@ -1,0 +1,74 @@
+"""The broker's sockets: from systemd, kept in its fd store, made for each agent."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from pathlib import Path
+
+from systemd.daemon import listen_fds_with_names, notify
+
+from hyperhive import names, wake
+from hyperhive.broker import Agent, Broker
+from hyperhive.problem import EX_CONFIG, Problem
+
+BACKLOG = 128
+GATE = "/run/hyperhive/gate/gate.sock"
+
+
+def inherited() -> dict[str, socket.socket]:
+    """By name: 'operator', 'system', and 'agent-NAME' for those that the last run left with systemd."""
+    fds = {name: socket.socket(fileno=fd) for fd, name in listen_fds_with_names().items()}
+    missing = {names.OPERATOR, names.SYSTEM} - fds.keys()
+    if missing:
+        hint = "start hive-broker.socket and hive-broker-system.socket"
+        text = f"systemd did not pass: {', '.join(sorted(missing))}"
+        raise Problem("no-socket", text, hint=hint, exit_status=EX_CONFIG)
+    return fds
+
+
+def agent_socket(folder: Path) -> socket.socket:
+    """A cage reaches it through a bind of the folder; nobody else gets past the folder above."""
+    folder.mkdir(mode=0o755, exist_ok=True)
+    path = folder / "hive.sock"
+    path.unlink(missing_ok=True)
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(os.fspath(path))
+    path.chmod(0o666)
+    sock.listen(BACKLOG)
+    with contextlib.suppress(FileExistsError):
+        (folder / "gate.sock").symlink_to(GATE)
+    return sock
+
+
+async def serve(broker: Broker) -> None:
+    loop = asyncio.get_running_loop()
+    fds = inherited()
+    folder = broker.run_folder / "agents"
+    servers: list[asyncio.Server] = []
+
+    async def listen(who: str, sock: socket.socket) -> None:
+        servers.append(await loop.create_unix_server(lambda: broker.connection(who), sock=sock))
+
+    async def open_for(agent: Agent) -> None:
+        sock = fds.get(f"agent-{agent.name}")
+        if not (sock and (folder / agent.name / "hive.sock").exists()):
+            sock = agent_socket(folder / agent.name)
+            notify(f"FDSTORE=1\nFDNAME=agent-{agent.name}", fds=[sock.fileno()])
+        await listen(agent.name, sock)
+
+    broker.registered = open_for
+    writer = loop.create_task(broker.writer.run())
+    for agent in broker.agents.values():
+        await broker.take_back(agent, "the broker was restarted")
+        await open_for(agent)
+    for who in (names.OPERATOR, names.SYSTEM):
+        await listen(who, fds[who])
+    watched = wake.watch(broker.run_folder / "wake")
+    loop.add_reader(watched, broker.fifo_seen, watched)
+    for request in await broker.writer.do(broker.store.requests):
+        broker.queue_request(request)
+    for agent in broker.agents.values():
+        broker.wake(agent)
+    notify(f"READY=1\nSTATUS={len(broker.agents)} agents")
+    await writer  # it never ends; what it raises ends the broker

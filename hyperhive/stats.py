@@ -1,0 +1,56 @@
+"""stats.db: telemetry, written on a thread of its own so that no analyst's query can hold up a message."""
+
+import asyncio
+import json
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database, Migrations
+
+Row = dict[str, Any]
+BUSY_MS = 60_000  # a reader's long query delays this thread, nobody else
+
+migrations = Migrations("stats")
+
+
+@migrations()
+def first(db: Database) -> None:
+    db.executescript("""
+        create table turns(
+            agent text not null, number integer not null, invocation text not null, started_at text not null,
+            duration_ms integer not null, outcome text not null, model text not null, woken_by text not null,
+            messages integer not null, tool_calls integer not null, tools text not null,
+            tokens_in integer not null, tokens_out integer not null, tokens_cache_read integer not null,
+            tokens_cache_write integer not null, cost_usd real not null, session text not null, error text,
+            primary key(agent, number)
+        ) strict;
+    """)
+
+
+class Stats:
+    def __init__(self, path: Path) -> None:
+        self.thread = ThreadPoolExecutor(1, "stats")
+        self.db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self.db.row_factory = sqlite3.Row
+        self.db.execute(f"pragma busy_timeout = {BUSY_MS}")
+        migrations.apply(Database(self.db))
+
+    async def add_turn(self, turn: Row) -> None:
+        row = turn | {"tools": json.dumps(turn["tools"])}
+        columns = ", ".join(row)
+        insert = f"insert or replace into turns({columns}) values ({', '.join(':' + c for c in row)})"  # noqa: S608
+        await asyncio.get_running_loop().run_in_executor(self.thread, self.insert, insert, row)
+
+    def insert(self, statement: str, row: Row) -> None:
+        self.db.execute(statement, row)
+
+    async def recent_turns(self, agent: str, limit: int) -> list[Row]:
+        loop = asyncio.get_running_loop()
+        rows = await loop.run_in_executor(self.thread, self.select, agent, limit)
+        return [row | {"tools": json.loads(row["tools"])} for row in rows]
+
+    def select(self, agent: str, limit: int) -> list[Row]:
+        query = "select * from turns where agent = ? order by number desc limit ?"
+        return [dict(row) for row in self.db.execute(query, (agent, limit))]

@@ -1,0 +1,270 @@
+"""hive.db: mail and agents. Every method runs on the writer's thread, inside its transaction."""
+
+import sqlite3
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database, Migrations
+
+from hyperhive import names
+from hyperhive.problem import Problem
+
+UNDELIVERED_MAX = 10_000  # per sender
+ATTEMPTS_MAX = 5
+LEASE_BYTES_MAX = 256 * 1024
+
+Row = dict[str, Any]
+
+migrations = Migrations("hive")
+
+
+@migrations()
+def first(db: Database) -> None:
+    db.executescript("""
+        create table agent(
+            name text primary key, role text not null, uid_base integer not null unique, model text,
+            description text not null, created_at text not null, destroyed_at text,
+            status text not null default '', status_at text,
+            turns integer not null default 0, last_turn_at text, last_outcome text
+        ) strict;
+        create table message(
+            id integer primary key autoincrement, sender text not null, recipient text not null,
+            body text not null, sent_at text not null, key text, in_reply_to integer,
+            state text not null default 'queued', attempts integer not null default 0,
+            invocation text, done_at text, reason text
+        ) strict;
+        create index message_queued on message(recipient, id) where state = 'queued';
+        create index message_leased on message(recipient, id) where state = 'leased';
+        create unique index message_key on message(sender, key, recipient) where key is not null;
+        create index message_dead on message(id) where state = 'dead';
+        create index message_recipient on message(recipient, id);
+        create index message_sender on message(sender, id);
+        create table request(
+            id integer primary key autoincrement, op text not null, agent text not null, toml text not null,
+            prompt text, state text not null default 'queued', at text not null, message text
+        ) strict;
+    """)
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def as_mail(row: Row) -> Row:
+    """A message as the wire shows it."""
+    return {
+        "id": row["id"],
+        "from": row["sender"],
+        "to": row["recipient"],
+        "body": row["body"],
+        "sent_at": row["sent_at"],
+        "in_reply_to": row["in_reply_to"],
+        "attempts": row["attempts"],
+        "redelivered": row["attempts"] > 1,
+    }
+
+
+def as_record(row: Row) -> Row:
+    """The same, with how it ended."""
+    return as_mail(row) | {key: row[key] for key in ("state", "done_at", "reason")}
+
+
+class Store:
+    def __init__(self, path: Path) -> None:
+        self.db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self.db.row_factory = sqlite3.Row
+        self.db.execute("pragma journal_mode = wal")
+        self.db.execute("pragma synchronous = full")
+        self.db.execute("pragma wal_autocheckpoint = 4000")
+        migrations.apply(Database(self.db))
+        self.queued: Counter[str] = Counter()  # by recipient
+        self.undelivered: Counter[str] = Counter()  # by sender
+        self.count()
+
+    def count(self) -> None:
+        """The two counters that every send asks; after a rollback they are taken from the table again."""
+        self.queued.clear()
+        self.undelivered.clear()
+        query = "select recipient, sender, state, count(*) n from message where state = ? group by 1, 2"
+        for state in ("queued", "leased"):
+            for row in self.db.execute(query, (state,)):
+                self.undelivered[row["sender"]] += row["n"]
+                if state == "queued":
+                    self.queued[row["recipient"]] += row["n"]
+
+    def rows(self, query: str, *parameters: object) -> list[Row]:
+        return [dict(row) for row in self.db.execute(query, parameters)]
+
+    # mail
+
+    def send(
+        self, sender: str, recipients: list[str], body: str, in_reply_to: int | None, key: str | None
+    ) -> tuple[list[Row], int, bool]:
+        """The messages, how many are ahead of the first, and whether they are new."""
+        if key is not None and (known := self.sent_before(sender, key, body)):
+            return known, 0, False
+        room = UNDELIVERED_MAX - self.undelivered[sender]
+        if sender != names.SYSTEM and len(recipients) > room:
+            hint = "wait until some of them are read"
+            raise Problem("queue-full", f"{sender} has {UNDELIVERED_MAX} undelivered messages", hint=hint)
+        ahead = self.queued[recipients[0]] if recipients else 0
+        at = now()
+        columns = "sender, recipient, body, sent_at, key, in_reply_to"
+        insert = f"insert into message({columns}) values (?, ?, ?, ?, ?, ?)"  # noqa: S608
+        sent = []
+        for recipient in recipients:
+            values = (sender, recipient, body, at, key, in_reply_to)
+            rowid = self.db.execute(insert, values).lastrowid
+            sent.append({"id": rowid, "sender": sender, "recipient": recipient, "body": body})
+            sent[-1] |= {"sent_at": at, "in_reply_to": in_reply_to, "attempts": 0}
+            self.queued[recipient] += 1
+            self.undelivered[sender] += 1
+        return sent, ahead, True
+
+    def sent_before(self, sender: str, key: str, body: str) -> list[Row]:
+        known = self.rows("select * from message where sender = ? and key = ? order by id", sender, key)
+        if known and known[0]["body"] != body:
+            raise Problem("conflict", f"key '{key}' was used with another body", hint="use a new key")
+        return known
+
+    def lease(self, recipient: str, invocation: str, limit: int) -> list[Row]:
+        query = "select * from message where state = 'queued' and recipient = ? order by id limit ?"
+        given: list[Row] = []
+        size = 0
+        for row in self.rows(query, recipient, limit):
+            size += len(row["body"].encode())
+            if given and size > LEASE_BYTES_MAX:
+                break
+            given.append(row | {"attempts": row["attempts"] + 1})
+        update = "update message set state = 'leased', attempts = attempts + 1, invocation = ? where id = ?"
+        self.db.executemany(update, [(invocation, row["id"]) for row in given])
+        self.queued[recipient] -= len(given)
+        return given
+
+    def held(self, recipient: str, ids: list[int] | None, where: str, *parameters: object) -> list[Row]:
+        found = self.rows(f"select * from message where recipient = ? and ({where})", recipient, *parameters)  # noqa: S608
+        return found if ids is None else [row for row in found if row["id"] in set(ids)]
+
+    def ack(self, recipient: str, invocation: str, ids: list[int] | None) -> list[Row]:
+        # A message that went back because the broker restarted still belongs to the run that held it,
+        # until another run has it: its turn may yet end well.
+        held = "state = 'leased' or (state = 'queued' and invocation = ?)"
+        rows = self.held(recipient, ids, held, invocation)
+        update = "update message set state = 'done', done_at = ? where id = ?"
+        at = now()
+        self.db.executemany(update, [(at, row["id"]) for row in rows])
+        for row in rows:
+            self.undelivered[row["sender"]] -= 1
+            self.queued[recipient] -= row["state"] == "queued"
+        return rows
+
+    def fail(
+        self, recipient: str, reason: str, ids: list[int] | None, *, count: bool
+    ) -> tuple[list[Row], list[Row]]:
+        """Back in the queue, for whichever run comes next: (requeued, dead)."""
+        rows = self.held(recipient, ids, "state = 'leased'")
+        kept, dead = self.back(rows, reason, 0 if count else 1)
+        forget = "update message set invocation = null where id = ?"
+        self.db.executemany(forget, [(row["id"],) for row in kept])
+        return kept, dead
+
+    def release(self, recipient: str, reason: str) -> tuple[list[Row], list[Row]]:
+        """The connection that held the lease has ended: (requeued, dead)."""
+        return self.back(self.held(recipient, None, "state = 'leased'"), reason, 0)
+
+    def back(self, rows: list[Row], reason: str, forgiven: int) -> tuple[list[Row], list[Row]]:
+        kept = [row for row in rows if row["attempts"] - forgiven < ATTEMPTS_MAX]
+        dead = [row for row in rows if row["attempts"] - forgiven >= ATTEMPTS_MAX]
+        self.db.executemany(
+            "update message set state = 'queued', attempts = attempts - ?, reason = ? where id = ?",
+            [(forgiven, reason, row["id"]) for row in kept],
+        )
+        at = now()
+        self.db.executemany(
+            "update message set state = 'dead', done_at = ?, reason = ? where id = ?",
+            [(at, reason, row["id"]) for row in dead],
+        )
+        for row in kept:
+            self.queued[row["recipient"]] += 1
+        for row in dead:
+            self.undelivered[row["sender"]] -= 1
+        return kept, dead
+
+    def read(self, ids: list[int]) -> list[int]:
+        rows = self.held(names.OPERATOR, ids, "state = 'queued'")
+        at = now()
+        update = "update message set state = 'done', done_at = ? where id = ?"
+        self.db.executemany(update, [(at, row["id"]) for row in rows])
+        for row in rows:
+            self.undelivered[row["sender"]] -= 1
+            self.queued[names.OPERATOR] -= 1
+        return [row["id"] for row in rows]
+
+    def mail(self, who: str | None, state: str | None, before: int, limit: int) -> list[Row]:
+        """Newest first. Each side of the `or` has an index; the planner takes both."""
+        where = ["id < ?"]
+        values: list[object] = [before]
+        if who is not None:
+            where.append("(recipient = ? or sender = ?)")
+            values += [who, who]
+        if state is not None:
+            where.append("state = ?")
+            values.append(state)
+        query = f"select * from message where {' and '.join(where)} order by id desc limit ?"  # noqa: S608
+        return [as_record(row) for row in self.rows(query, *values, limit)]
+
+    def inbox(self, limit: int, *, unread_only: bool) -> list[Row]:
+        states = "state = 'queued'" if unread_only else "true"
+        query = f"select * from message where recipient = ? and {states} order by id desc limit ?"  # noqa: S608
+        return [as_record(row) for row in self.rows(query, names.OPERATOR, limit)]
+
+    def states(self) -> Row:
+        """How much is queued and leased for agents, and how much is dead."""
+        leased = "select count(*) n from message where state = 'leased'"
+        dead = "select count(*) n from message where state = 'dead'"
+        queued = self.queued.total() - self.queued[names.OPERATOR]
+        return {"queued": queued, "leased": self.rows(leased)[0]["n"], "dead": self.rows(dead)[0]["n"]}
+
+    # agents
+
+    def agents(self) -> list[Row]:
+        return self.rows("select * from agent where destroyed_at is null order by name")
+
+    def agent(self, name: str) -> Row:
+        return self.rows("select * from agent where name = ?", name)[0]
+
+    def leased(self, recipient: str) -> int:
+        query = "select count(*) n from message where state = 'leased' and recipient = ?"
+        count: int = self.rows(query, recipient)[0]["n"]
+        return count
+
+    def agents_with_mail(self) -> list[Row]:
+        return [row | {"leased": self.leased(row["name"])} for row in self.agents()]
+
+    def set_status(self, name: str, status: str) -> None:
+        self.db.execute("update agent set status = ?, status_at = ? where name = ?", (status, now(), name))
+
+    def count_turn(self, name: str, number: int, outcome: str) -> None:
+        update = "update agent set turns = ?, last_turn_at = ?, last_outcome = ? where name = ?"
+        self.db.execute(update, (number, now(), outcome, name))
+
+    def register(self, agent: Row) -> None:
+        Database(self.db)["agent"].insert(agent, replace=False)  # type: ignore[union-attr]
+
+    # requests to hive-apply
+
+    def add_request(self, op: str, agent: str, toml: str, prompt: str | None) -> int:
+        if self.rows("select 1 from request where agent = ? and state = 'queued'", agent):
+            raise Problem("exists", f"'{agent}' is being created already", hint="wait for it")
+        insert = "insert into request(op, agent, toml, prompt, at) values (?, ?, ?, ?, ?)"
+        rowid = self.db.execute(insert, (op, agent, toml, prompt, now())).lastrowid
+        assert rowid is not None  # an insert has one
+        return rowid
+
+    def requests(self) -> list[Row]:
+        return self.rows("select * from request where state = 'queued' order by id")
+
+    def end_request(self, number: int, state: str, message: str | None) -> None:
+        self.db.execute("update request set state = ?, message = ? where id = ?", (state, message, number))

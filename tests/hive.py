@@ -1,0 +1,144 @@
+"""A broker of the test's own: the real program on real sockets, and a peer that speaks lines to it."""
+
+import itertools
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+BASE = 1_200_000_000
+INVOCATION = itertools.count(1)
+
+
+class Peer:
+    """One connection. The kernel reports the uid of whoever calls connect()."""
+
+    def __init__(self, path: Path, uid: int | None = None) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(20)
+        # relative, because that uid may not walk down pytest's folders
+        before = Path.cwd()
+        os.chdir(path.parent)
+        if uid is not None:
+            os.seteuid(uid)
+        try:
+            self.sock.connect(path.name)
+        finally:
+            os.seteuid(os.getuid())
+            os.chdir(before)
+        self.file = self.sock.makefile("rb")
+        self.numbers = itertools.count(1)
+        self.early: dict[int, Any] = {}
+
+    def write(self, op: str, **fields: Any) -> int:
+        number = next(self.numbers)
+        self.sock.sendall(json.dumps({"id": number, "op": op} | fields).encode() + b"\n")
+        return number
+
+    def read(self) -> Any:
+        line = self.file.readline()
+        return json.loads(line) if line else None
+
+    def answer(self, number: int) -> Any:
+        while number not in self.early:
+            message = self.read()
+            assert message is not None, "the broker hung up"
+            self.early[message.get("id")] = message
+        return self.early.pop(number)
+
+    def ask(self, op: str, **fields: Any) -> Any:
+        return self.answer(self.write(op, **fields))
+
+    def close(self) -> None:
+        self.file.close()
+        self.sock.close()
+
+
+class Hive:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.state, self.run = folder / "state", folder / "run"
+        for each in ("state/db", "state/apply", "run/agents", "run/wake"):
+            (folder / each).mkdir(parents=True)
+        self.peers: list[Peer] = []
+        self.bases: dict[str, int] = {}
+        self.broker: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        listen = [f"--listen={self.run}/{name}.sock" for name in ("operator", "system")]
+        for name in ("operator", "system"):
+            (self.run / f"{name}.sock").unlink(missing_ok=True)
+        program = [
+            sys.executable,
+            os.fspath(ROOT / "bin/hive-broker"),
+            f"--state={self.state}",
+            f"--run={self.run}",
+        ]
+        command = [
+            "systemd-socket-activate",
+            *listen,
+            "--fdname=operator:system",
+            "--setenv=PYTHONPATH",
+            *program,
+        ]
+        self.broker = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": os.fspath(ROOT)})
+        while not (self.run / "system.sock").exists():
+            assert self.broker.poll() is None, "the broker went away"
+            time.sleep(0.01)
+
+    def kill(self) -> None:
+        assert self.broker
+        self.broker.kill()
+        self.broker.wait()
+
+    def connect(self, path: Path, uid: int | None = None) -> Peer:
+        peer = Peer(path, uid)
+        self.peers.append(peer)
+        return peer
+
+    def operator(self) -> Peer:
+        return self.connect(self.run / "operator.sock")
+
+    def system(self) -> Peer:
+        return self.connect(self.run / "system.sock")
+
+    def add(self, *names: str) -> None:
+        for name in names:
+            self.bases[name] = BASE + len(self.bases) * 65536
+            about = {"name": name, "role": "manager" if name == "manager" else "agent", "description": ""}
+            agent = about | {"uid_base": self.bases[name]}
+            assert self.system().ask("applied", id=1, agent=agent)["ok"]
+
+    def socket(self, name: str) -> Path:
+        return self.run / "agents" / name / "hive.sock"
+
+    def agent(self, name: str, role: str = "harness", invocation: str = "") -> Peer:
+        peer = self.connect(self.socket(name), self.bases[name])
+        hello = peer.ask("hello", role=role, invocation=invocation or f"{next(INVOCATION):032x}")
+        assert hello["ok"], hello
+        return peer
+
+    def fifo(self, name: str) -> int:
+        """The reading end that systemd would hold."""
+        path = self.run / "wake" / name
+        os.mkfifo(path)
+        return os.open(path, os.O_RDWR | os.O_NONBLOCK)
+
+
+@contextmanager
+def hive(folder: Path) -> Iterator[Hive]:
+    it = Hive(folder)
+    it.start()
+    try:
+        yield it
+    finally:
+        for peer in it.peers:
+            peer.close()
+        it.kill()

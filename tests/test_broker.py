@@ -1,0 +1,406 @@
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hyperhive import wire
+from tests.hive import ROOT, Hive, hive
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Hive]:
+    with hive(tmp_path) as it:
+        it.add("manager", "ada", "bob")
+        yield it
+
+
+def bodies(answer: dict[str, list[dict[str, str]]]) -> list[str]:
+    return [message["body"] for message in answer["messages"]]
+
+
+def states(here: Hive) -> dict[int, str]:
+    return {m["id"]: m["state"] for m in here.operator().ask("mail", limit=1000)["messages"]}
+
+
+def test_mail_goes_round(here: Hive) -> None:
+    ada, bob = here.agent("ada"), here.agent("bob")
+    sent = ada.ask("send", to="bob", body="hello \U0001f41d")
+    assert sent["ahead"] == 0
+    got = bob.ask("recv")
+    (message,) = got["messages"]
+    assert message == {
+        "id": sent["ids"][0],
+        "from": "ada",
+        "to": "bob",
+        "body": "hello \U0001f41d",
+        "sent_at": message["sent_at"],
+        "in_reply_to": None,
+        "attempts": 1,
+        "redelivered": False,
+    }
+    assert bob.ask("ack")["acked"] == 1
+    assert states(here)[message["id"]] == "done"
+    assert bodies(bob.ask("recv")) == []
+
+
+def test_a_parked_recv_wakes_on_mail(here: Hive) -> None:
+    bob = here.agent("bob")
+    waiting = bob.write("recv", wait_seconds=180)
+    assert bob.ask("whoami")["agent"] == "bob"  # the line is not held up
+    here.operator().ask("send", to="bob", body="now")
+    assert bodies(bob.answer(waiting)) == ["now"]
+
+
+def test_a_wait_that_ends_without_mail(here: Hive) -> None:
+    assert bodies(here.agent("bob").ask("recv", wait_seconds=1)) == []
+
+
+def test_order_and_max(here: Hive) -> None:
+    operator, bob = here.operator(), here.agent("bob")
+    aheads = [operator.ask("send", to="bob", body=str(n))["ahead"] for n in range(5)]
+    assert aheads == [0, 1, 2, 3, 4]
+    first = bob.ask("recv", max=2)
+    assert (bodies(first), first["waiting"]) == (["0", "1"], 3)
+    assert bodies(bob.ask("recv", max=100)) == ["2", "3", "4"]
+
+
+def test_much_mail_comes_in_bites(here: Hive) -> None:
+    operator, bob = here.operator(), here.agent("bob")
+    for _ in range(6):
+        operator.ask("send", to="bob", body="x" * wire.BODY_MAX)
+    assert len(bob.ask("recv", max=100)["messages"]) == 4
+
+
+def test_all_is_every_other_agent(here: Hive) -> None:
+    sent = here.agent("ada").ask("send", to="all", body="hear")
+    assert len(sent["ids"]) == 2
+    assert bodies(here.agent("bob").ask("recv")) == ["hear"]
+
+
+def test_a_key_sends_once(here: Hive) -> None:
+    ada = here.agent("ada")
+    first = ada.ask("send", to="all", body="b", key="k")
+    assert ada.ask("send", to="all", body="b", key="k")["ids"] == first["ids"]
+    assert ada.ask("send", to="all", body="other", key="k")["error"] == "conflict"
+    assert len(states(here)) == 4  # and two 'spawned' to the manager
+
+
+def test_end_of_the_connection_requeues_marked(here: Hive) -> None:
+    here.operator().ask("send", to="bob", body="twice")
+    bob = here.agent("bob")
+    assert not bob.ask("recv")["messages"][0]["redelivered"]
+    bob.close()
+    (message,) = here.agent("bob").ask("recv", wait_seconds=10)["messages"]
+    assert (message["redelivered"], message["attempts"]) == (True, 2)
+
+
+def test_a_failed_turn_requeues_and_the_fifth_is_the_last(here: Hive) -> None:
+    here.operator().ask("send", to="bob", body="poison")
+    bob = here.agent("bob")
+    for attempt in range(1, 6):
+        assert bob.ask("recv")["messages"][0]["attempts"] == attempt
+        failed = bob.ask("fail", reason="crashed")
+    assert failed == {"id": failed["id"], "ok": True, "requeued": 0, "dead": 1}
+    assert bodies(bob.ask("recv")) == []
+    letters = [m["body"] for m in here.agent("manager").ask("recv")["messages"] if m["from"] == "system"]
+    assert '"event": "dead_letter"' in letters[-1]
+
+
+def test_a_failure_that_is_not_the_mails_fault_does_not_count(here: Hive) -> None:
+    here.operator().ask("send", to="bob", body="patience")
+    bob = here.agent("bob")
+    for _ in range(8):
+        assert bob.ask("recv")["messages"][0]["attempts"] == 1
+        assert bob.ask("fail", reason="rate-limited", count=False)["requeued"] == 1
+
+
+def test_broker_killed_in_mid_turn(here: Hive) -> None:
+    here.operator().ask("send", to="bob", body="kept")
+    here.agent("bob").ask("recv")
+    here.kill()
+    here.start()
+    here.operator().ask("status")  # activates it
+    (message,) = here.agent("bob").ask("recv", wait_seconds=10)["messages"]
+    assert (message["body"], message["redelivered"]) == ("kept", True)
+
+
+def test_the_run_that_held_it_may_still_finish_it(here: Hive) -> None:
+    here.operator().ask("send", to="bob", body="once")
+    run = "ab" * 16
+    here.agent("bob", invocation=run).ask("recv")
+    here.kill()
+    here.start()
+    here.operator().ask("status")
+    bob = here.agent("bob", invocation=run)
+    assert bob.ask("ack")["acked"] == 1
+    assert bodies(bob.ask("recv")) == []
+
+
+def test_the_tool_takes_mail_for_the_harness(here: Hive) -> None:
+    tool = here.agent("bob", role="tool")
+    assert tool.ask("recv")["error"] == "no-harness"
+    harness = here.agent("bob")
+    here.operator().ask("send", to="bob", body="mid-turn")
+    assert bodies(tool.ask("recv")) == ["mid-turn"]
+    for op in ("ack", "fail", "asleep", "turn", "progress"):
+        assert tool.ask(op)["error"] == "forbidden"
+    tool.close()
+    assert harness.ask("whoami")["leased"] == 1
+    assert harness.ask("ack")["acked"] == 1
+
+
+def test_mail_for_a_receiver_that_hung_up_is_not_a_delivery(here: Hive) -> None:
+    harness, tool = here.agent("bob"), here.agent("bob", role="tool")
+    tool.write("recv", wait_seconds=180)
+    tool.ask("whoami")
+    tool.close()
+    here.operator().ask("send", to="bob", body="for whom")
+    (message,) = harness.ask("recv", wait_seconds=10)["messages"]
+    assert not message["redelivered"]
+
+
+def test_a_byte_wakes_a_sleeper_and_nobody_else(here: Hive) -> None:
+    fifo = here.fifo("bob")
+    operator = here.operator()
+    operator.ask("send", to="bob", body="1")
+    assert select.select([fifo], [], [], 10)[0]
+    operator.ask("send", to="bob", body="2")
+    assert os.read(fifo, 100) == b"\n"  # one wake for both
+    bob = here.agent("bob")
+    assert bob.ask("asleep") == {"id": 2, "ok": True, "sleep": False}
+    assert bodies(bob.ask("recv")) == ["1", "2"]
+    bob.ask("ack")
+    operator.ask("send", to="bob", body="3")
+    assert not select.select([fifo], [], [], 0)[0]
+    assert bodies(bob.ask("recv")) == ["3"]
+    bob.ask("ack")
+    assert bob.ask("asleep")["sleep"] is True
+    operator.ask("send", to="bob", body="4")
+    assert select.select([fifo], [], [], 10)[0]
+    os.close(fifo)
+
+
+def test_a_crashed_run_with_mail_left_is_woken(here: Hive) -> None:
+    fifo = here.fifo("bob")
+    bob = here.agent("bob")
+    here.operator().ask("send", to="bob", body="again")
+    bob.ask("recv")
+    bob.close()
+    assert select.select([fifo], [], [], 10)[0]
+    os.close(fifo)
+
+
+def test_mail_to_a_paused_agent_wakes_it_when_it_is_resumed(here: Hive) -> None:
+    here.operator().ask("send", to="bob", body="later")
+    fifo = here.fifo("bob")
+    assert select.select([fifo], [], [], 10)[0]
+    os.close(fifo)
+
+
+def test_turns_are_recorded(here: Hive) -> None:
+    bob = here.agent("bob")
+    counts = "tool_calls tokens_in tokens_out tokens_cache_read tokens_cache_write messages duration_ms"
+    record: dict[str, object] = dict.fromkeys(counts.split(), 3)
+    texts = {"started_at": "2026-11-22T10:00:00.000Z", "model": "sonnet", "woken_by": "mail", "session": "s"}
+    record |= texts | {"number": 1, "outcome": "ok", "cost_usd": 0.25, "tools": {"Bash": 3}}
+    assert bob.ask("turn", **record)["ok"]
+    shown = here.operator().ask("show", agent="bob")
+    assert shown["agent"]["turns"] == 1
+    assert shown["agent"]["last_outcome"] == "ok"
+    turn = shown["recent_turns"][0]
+    assert (turn["tools"], turn["cost_usd"], turn["tokens_out"]) == ({"Bash": 3}, 0.25, 3)
+    assert bob.ask("turn", **record | {"outcome": "splendid"})["error"] == "bad-request"
+    assert bob.ask("turn", **record | {"cost_usd": float("nan")})["error"] == "bad-request"
+
+
+def test_subscribers_see_the_flow(here: Hive) -> None:
+    watcher = here.operator()
+    assert watcher.ask("subscribe")["ok"]
+    bob = here.agent("bob")
+    here.operator().ask("send", to="bob", body="seen")
+    bob.ask("recv")
+    bob.ask("progress", number=1, text="Bash: ls")
+    bob.ask("set_status", status="busy")
+    bob.ask("ack")
+    bob.close()
+    events: list[dict[str, str]] = []
+    while not events or events[-1]["event"] != "asleep":
+        events.append(watcher.read())
+    names = [event["event"] for event in events]
+    assert names == ["awake", "mail", "delivered", "progress", "status", "done", "asleep"]
+    assert events[1]["body"] == "seen"
+    assert [e["seq"] for e in events] == sorted(e["seq"] for e in events)
+
+
+def test_a_subscriber_that_never_reads_is_cut_off_and_harms_nobody(here: Hive) -> None:
+    sleeper = here.operator()
+    sleeper.ask("subscribe")
+    operator, bob = here.operator(), here.agent("bob")
+    for _ in range(200):
+        operator.ask("send", to="bob", body="x" * wire.BODY_MAX)
+    assert len(bob.ask("recv")["messages"]) == 4
+    while (line := sleeper.file.readline()).endswith(b"\n"):
+        pass
+    assert len(line) < wire.LINE_MAX
+
+
+def test_queue_full(here: Hive) -> None:
+    ada = here.agent("ada")
+    for _ in range(100):
+        numbers = [ada.write("send", to="bob", body="x") for _ in range(100)]
+        assert all(ada.answer(n)["ok"] for n in numbers)
+    assert ada.ask("send", to="bob", body="x")["error"] == "queue-full"
+    assert here.operator().ask("send", to="bob", body="x")["ok"]
+    bob = here.agent("bob")
+    bob.ask("recv", max=1)
+    bob.ask("ack")
+    assert ada.ask("send", to="bob", body="x")["ok"]
+
+
+def test_inbox(here: Hive) -> None:
+    ada, operator = here.agent("ada"), here.operator()
+    ada.ask("send", to="operator", body="done")
+    inbox = operator.ask("inbox", unread=True)
+    assert (bodies(inbox), inbox["unread"]) == (["done"], 1)
+    assert operator.ask("read", ids=[inbox["messages"][0]["id"]])["read"] == 1
+    assert operator.ask("inbox", unread=True)["messages"] == []
+    assert bodies(operator.ask("inbox")) == ["done"]
+
+
+BAD = [
+    (b"not json", "bad-request"),
+    (b"[]", "bad-request"),
+    (b"\xff\xfe", "bad-request"),
+    (b"[" * 100_000, "bad-request"),
+    (b'{"op":1}', "bad-request"),
+    (b'{"op":"dance"}', "unknown-op"),
+    (b'{"v":2,"op":"whoami"}', "bad-request"),
+    (b'{"id":"x","op":"whoami"}', "bad-request"),
+    (b'{"op":"send","to":"nobody","body":"x"}', "unknown-agent"),
+    (b'{"op":"send","to":"../x","body":"x"}', "unknown-agent"),
+    (b'{"op":"send","to":"bob"}', "bad-request"),
+    (b'{"op":"send","to":"bob","body":7}', "bad-request"),
+    (b'{"op":"send","to":"bob","body":"\\ud800"}', "bad-request"),
+    (b'{"op":"send","to":"bob","body":"' + b"x" * 65537 + b'"}', "too-large"),
+    (b'{"op":"send","to":"bob","body":"x","in_reply_to":-1}', "bad-request"),
+    (b'{"op":"recv","wait_seconds":181}', "bad-request"),
+    (b'{"op":"recv","max":0}', "bad-request"),
+    (b'{"op":"recv","wait_seconds":true}', "bad-request"),
+    (b'{"op":"ack","ids":[1.5]}', "bad-request"),
+    (b'{"op":"set_status","status":"a\\u001b[2Jb"}', "bad-request"),
+    (b'{"op":"hello","role":"harness","invocation":"' + b"0" * 32 + b'"}', "bad-request"),
+    (b'{"op":"spawn","agent":"eve","toml":""}', "unknown-op"),
+    (b'{"op":"applied","id":1}', "unknown-op"),
+]
+
+
+@pytest.mark.parametrize(("line", "code"), BAD, ids=[line[:40].decode(errors="replace") for line, _ in BAD])
+def test_bad_requests_have_a_code_and_the_line_goes_on(here: Hive, line: bytes, code: str) -> None:
+    bob = here.agent("bob")
+    bob.sock.sendall(line + b"\n")
+    answer = bob.read()
+    assert (answer["ok"], answer["error"]) == (False, code)
+    assert answer["message"]
+    assert bob.ask("whoami")["ok"]
+
+
+def test_a_million_characters_end_the_connection_only(here: Hive) -> None:
+    bob = here.agent("bob")
+    with pytest.raises(ConnectionError):
+        for _ in range(100):
+            bob.sock.sendall(b"x" * 1_000_000)
+    assert here.agent("bob").ask("whoami")["ok"]
+
+
+def test_before_hello_nothing_goes(here: Hive) -> None:
+    peer = here.connect(here.socket("bob"), here.bases["bob"])
+    assert peer.ask("recv")["error"] == "forbidden"
+
+
+def test_a_second_harness_is_refused(here: Hive) -> None:
+    here.agent("bob")
+    second = here.connect(here.socket("bob"), here.bases["bob"])
+    assert second.ask("hello", role="harness", invocation="0" * 32)["error"] == "busy"
+
+
+@pytest.mark.parametrize("uid", [0, 65534, 1_200_000_000 - 1, 1_200_000_000 + 3 * 65536])
+def test_a_uid_outside_the_range_is_refused(here: Hive, uid: int) -> None:
+    stranger = here.connect(here.socket("bob"), uid)
+    assert stranger.read()["error"] == "forbidden"
+    assert stranger.read() is None
+
+
+def test_too_many_connections_of_one_agent(here: Hive) -> None:
+    peers = [here.connect(here.socket("bob"), here.bases["bob"]) for _ in range(33)]
+    assert peers[-1].read()["error"] == "too-many"
+    assert here.agent("ada").ask("whoami")["ok"]
+
+
+def test_a_peer_that_never_reads_holds_up_nobody(here: Hive) -> None:
+    deaf = here.agent("bob")
+    deaf.sock.setblocking(False)
+    request = b'{"id":1,"op":"whoami"}\n' * 100
+    written = 0
+    while select.select([], [deaf.sock], [], 1)[1]:
+        written += deaf.sock.send(request)
+        assert written < 200_000_000, "the broker reads on and on"
+    assert here.agent("ada").ask("whoami")["ok"]
+
+
+@pytest.mark.parametrize(
+    "name", ["x", "X1", "a_b", "-ab", "ab-", "operator", "all", "system", "../etc", "a" * 33, "ab\n"]
+)
+def test_spawn_refuses_a_bad_name(here: Hive, name: str) -> None:
+    assert here.operator().ask("spawn", agent=name, toml="")["error"] == "bad-name"
+
+
+def test_spawn_is_queued_for_hive_apply_and_answered_by_it(here: Hive) -> None:
+    operator = here.operator()
+    assert operator.ask("spawn", agent="bob", toml="")["error"] == "exists"
+    refused = operator.ask("spawn", agent="eve", toml="\ncolour = 1")
+    assert (refused["error"], refused["message"][:24]) == ("bad-config", "agent.toml:2: 'colour' i")
+    asked = operator.write("spawn", agent="eve", toml="linger = 5", prompt="be kind")
+    while not (queued := list((here.state / "apply").glob("*.json"))):
+        assert operator.ask("status")["ok"]
+    number = int(queued[0].stem)
+    assert operator.ask("spawn", agent="eve", toml="")["error"] == "exists"
+    agent = {"name": "eve", "role": "agent", "description": "", "uid_base": 1_300_000_000}
+    here.system().ask("applied", id=number, agent=agent)
+    answer = operator.answer(asked)
+    assert (answer["agent"], answer["uid_base"]) == ("eve", 1_300_000_000)
+    here.bases["eve"] = 1_300_000_000
+    assert here.agent("eve").ask("whoami")["peers"] == ["ada", "bob", "manager", "operator"]
+
+
+def test_a_failed_spawn_says_why(here: Hive) -> None:
+    operator = here.operator()
+    asked = operator.write("spawn", agent="eve", toml="")
+    while not (queued := list((here.state / "apply").glob("*.json"))):
+        assert operator.ask("status")["ok"]
+    here.system().ask("apply_failed", id=int(queued[0].stem), message="no room")
+    answer = operator.answer(asked)
+    assert (answer["error"], answer["message"]) == ("apply-failed", "no room")
+
+
+def test_without_sockets_it_says_so(tmp_path: Path) -> None:
+    (tmp_path / "db").mkdir()
+    program = [sys.executable, f"{ROOT}/bin/hive-broker", f"--state={tmp_path}"]
+    env = os.environ | {"PYTHONPATH": os.fspath(ROOT)}
+    p = subprocess.run(program, env=env, capture_output=True, text=True)
+    assert p.returncode == 78
+    hint = "(start hive-broker.socket and hive-broker-system.socket)"
+    assert p.stderr == f"systemd did not pass: operator, system\n{hint}\n"
+
+
+def test_a_broken_hive_toml_names_line_and_key(tmp_path: Path) -> None:
+    (tmp_path / "db").mkdir()
+    config = tmp_path / "hive.toml"
+    config.write_text("[model]\nendpoint = 3\n")
+    program = [sys.executable, f"{ROOT}/bin/hive-broker", f"--state={tmp_path}", f"--config={config}"]
+    env = os.environ | {"PYTHONPATH": os.fspath(ROOT)}
+    p = subprocess.run(program, env=env, capture_output=True, text=True)
+    assert (p.returncode, p.stderr.startswith(f"{config}:2: 'model.endpoint' must be")) == (78, True)
