@@ -1,0 +1,271 @@
+"""Boot this machine as a throwaway systemd host, look at it, run commands in it, stop it."""
+
+import contextlib
+import fcntl
+import hashlib
+import logging
+import os
+import secrets
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from hyperhive import boot
+from hyperhive.boot import Place
+from hyperhive.problem import EX_CONFIG, Problem
+
+log = logging.getLogger(__name__)
+
+UP_MAX = 120  # seconds; units have limits of their own, far below
+DOWN_MAX = 20
+TARGET = "hyperhive.target"
+NEEDED = {
+    "nsenter": "util-linux",
+    "dbus-daemon": "dbus",
+    "systemctl": "systemd",
+    "systemd-run": "systemd",
+    "systemd-nspawn": "systemd-container",
+}
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PASSED = ("TERM", "COLORTERM", "LANG", "LC_ALL", "TZ", "NO_COLOR", "CI")
+# The shell tells death by a signal from success, which systemd does not (SIGTERM is a clean end to it).
+SHELL = ["/bin/sh", "-c", 'trap : HUP INT TERM; "$@"; exit $?', "sh"]
+
+
+def locate(program: Path) -> Place:
+    top = program.parent.parent
+    checkout = top if (top / "Makefile").exists() else None
+    state = Path(os.environ.get("HIVE_BOX") or (top / "build/box" if checkout else "/var/lib/hive-box")).absolute()
+    for path in (state, top):
+        if any(c in ":,\\" or c.isspace() for c in str(path)):
+            text = f"{path} has a character in its name that overlayfs options cannot hold"
+            raise Problem("bad-path", text, hint="use another directory", exit_status=EX_CONFIG)
+    name = f"hive-box-{hashlib.sha256(bytes(state)).hexdigest()[:12]}"
+    return Place(state, top / "build/root" if checkout else None, checkout, program, name)
+
+
+def check_machine(place: Place) -> None:
+    if os.geteuid() != 0:
+        raise Problem("not-root", "only root can boot a box", hint="sudo hive-box ...", exit_status=EX_CONFIG)
+    missing = {package for tool, package in NEEDED.items() if not shutil.which(tool, path=PATH)}
+    if not Path(boot.SYSTEMD).exists():
+        missing.add("systemd")
+    if missing:
+        hint = f"apt-get install {' '.join(sorted(missing))}"
+        raise Problem("no-systemd", "systemd is not installed, or not all of it", hint=hint, exit_status=EX_CONFIG)
+    if place.lower and not (place.lower / "usr/lib/hyperhive").exists():
+        hint = f"make -C {place.checkout} install DESTDIR=build/root"
+        raise Problem("not-installed", f"{place.lower} is empty", hint=hint, exit_status=EX_CONFIG)
+
+
+@contextlib.contextmanager
+def locked(place: Place) -> Iterator[None]:
+    place.state.mkdir(parents=True, exist_ok=True)
+    with (place.state / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def see_cgroups(place: Place) -> Path:
+    """The machine's cgroup2 tree, in a mount namespace of this process: it need not be mounted anywhere else."""
+    top = place.state / "cgroup"
+    top.mkdir(parents=True, exist_ok=True)
+    boot.private_mounts()
+    boot.mount("cgroup2", top, "cgroup2")
+    return top
+
+
+def has_systemd() -> bool:
+    return Path("/run/systemd/system").is_dir()
+
+
+def cgroup_of(place: Place, top: Path) -> Path:
+    return top / "system.slice" / f"{place.name}.scope" if has_systemd() else top / place.name
+
+
+def pid_of(cgroup: Path) -> int:
+    """PID 1 of the box as seen from here; 0 when there is none."""
+    with contextlib.suppress(FileNotFoundError, OSError):
+        pids = (cgroup / "init.scope/cgroup.procs").read_text().split()
+        return int(pids[0]) if pids else 0
+    return 0
+
+
+def inside(pid: int) -> list[str]:
+    return ["nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--wd=/"]
+
+
+def ask(pid: int, *command: str) -> str:
+    environment = {"PATH": PATH, "SYSTEMD_PAGER": "", "LANG": "C.UTF-8"}
+    return subprocess.run([*inside(pid), *command], env=environment, stdout=subprocess.PIPE, text=True).stdout
+
+
+def is_active(pid: int) -> bool:
+    return ask(pid, "systemctl", "is-active", TARGET).strip() == "active"
+
+
+def kill_all(cgroup: Path) -> None:
+    """Kill what is in the cgroup, wait for the kernel to say that it is empty, remove it."""
+    if not cgroup.exists():
+        return
+    with (cgroup / "cgroup.events").open() as events:
+        changed = select.poll()
+        changed.register(events, select.POLLPRI)
+        while "populated 1" in os.pread(events.fileno(), 4096, 0).decode():
+            for procs in cgroup.rglob("cgroup.procs"):
+                for pid in procs.read_text().split():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(int(pid), signal.SIGKILL)
+            changed.poll()
+    for folder, _folders, _files in os.walk(cgroup, topdown=False):
+        with contextlib.suppress(FileNotFoundError):  # a systemd outside removes its scope itself
+            os.rmdir(folder)
+
+
+def clear(place: Place, cgroup: Path) -> None:
+    kill_all(cgroup)
+    shutil.rmtree(place.state / "etc.work", ignore_errors=True)
+    (place.state / "notify").unlink(missing_ok=True)
+
+
+def prepare(place: Place) -> None:
+    for name in ("etc", "etc.work", "lib", "journal", "root"):
+        (place.state / name).mkdir(exist_ok=True)
+    machine_id = place.state / "machine-id"
+    if not machine_id.exists():
+        machine_id.write_text(f"{uuid.uuid4().hex}\n")
+
+
+def listen(place: Place) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    folder = os.open(place.state, os.O_PATH)
+    sock.bind(f"/proc/self/fd/{folder}/notify")  # a socket's path may have 107 bytes only
+    os.close(folder)
+    return sock
+
+
+def wait_ready(pid: int, sock: socket.socket) -> bool:
+    """Until PID 1 says that it has nothing left to start; false when it died or takes too long."""
+    try:
+        alive = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    while True:
+        readable, _, _ = select.select([sock, alive], [], [], UP_MAX)
+        if sock not in readable:
+            return False
+        if b"READY=1" in sock.recv(4096).split(b"\n"):
+            return True
+
+
+def start(place: Place, net: str) -> int:
+    scope = ["systemd-run", "--scope", "--quiet", "--collect", f"--unit={place.name}", "--property=Delegate=yes"]
+    command = [*(scope if has_systemd() else []), sys.executable, "-I", os.fspath(place.program), "boot", f"--net={net}"]
+    done = subprocess.run(command, env=os.environ | {"HIVE_BOX": str(place.state)}, stdout=subprocess.PIPE)
+    if done.returncode:
+        sys.exit(done.returncode)
+    return int(done.stdout)
+
+
+def begin(place: Place, net: str) -> int:
+    """The other side of start(): this process becomes the box's first one."""
+    if not has_systemd():
+        cgroup = cgroup_of(place, place.state / "cgroup")
+        cgroup.mkdir()
+        (cgroup / "cgroup.procs").write_text("0")
+    print(boot.boot(place, net))
+    return 0
+
+
+def up(place: Place, net: str) -> int:
+    check_machine(place)
+    with locked(place):
+        cgroup = cgroup_of(place, see_cgroups(place))
+        pid = pid_of(cgroup)
+        if pid and is_active(pid):
+            log.info("already up, pid %d", pid)
+            return 0
+        clear(place, cgroup)
+        prepare(place)
+        with listen(place) as sock:
+            pid = start(place, net)
+            ready = wait_ready(pid, sock)
+        return report(place, pid) if ready else explain(place, cgroup)
+
+
+def report(place: Place, pid: int) -> int:
+    ask(pid, "journalctl", "--update-catalog")
+    failed = ask(pid, "systemctl", "list-units", "--failed", "--plain", "--no-legend")
+    if failed:
+        log.warning("failed in the box:\n%s", failed.rstrip())
+    if is_active(pid):
+        log.info("up, pid %d", pid)
+        return 0
+    last = ask(pid, "journalctl", "--boot", "--priority=notice", "--lines=20", "--no-hostname")
+    log.error("%s did not come up; the box is left as it is to be looked at. Its last words:\n%s", TARGET, last)
+    return 1
+
+
+def explain(place: Place, cgroup: Path) -> int:
+    pid = pid_of(cgroup)
+    jobs = ask(pid, "systemctl", "list-jobs", "--no-legend") if pid else "(its PID 1 died)"
+    journal = ["journalctl", f"--directory={place.state}/journal", "--lines=20", "--no-hostname"]
+    last = subprocess.run(journal, stdout=subprocess.PIPE, text=True).stdout
+    log.error("the box did not come up. Still to start:\n%s\nIts last words:\n%s", jobs, last)
+    clear(place, cgroup)
+    return 1
+
+
+def down(place: Place) -> int:
+    check_machine(place)
+    with locked(place):
+        cgroup = cgroup_of(place, see_cgroups(place))
+        pid = pid_of(cgroup)
+        if pid:
+            shut_down(pid)
+        clear(place, cgroup)
+    log.info("down")
+    return 0
+
+
+def shut_down(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        gone = os.pidfd_open(pid)
+        os.kill(pid, signal.SIGRTMIN + 4)  # poweroff.target
+        select.select([gone], [], [], DOWN_MAX)
+
+
+def status(place: Place) -> int:
+    check_machine(place)
+    pid = pid_of(cgroup_of(place, see_cgroups(place)))
+    if not pid:
+        print(f"down ({place.state})")
+        return 3
+    shown = ask(pid, "systemctl", "show", "--property=SystemState", "--property=UserspaceTimestamp")
+    facts = dict(line.split("=", 1) for line in shown.splitlines())
+    print(f"up since {facts['UserspaceTimestamp']}, pid {pid}, {facts['SystemState']} ({place.state})")
+    print(ask(pid, "systemctl", "list-units", "--failed", "--plain", "--no-legend"), end="")
+    return 0
+
+
+def run(place: Place, command: list[str]) -> int:
+    check_machine(place)
+    pid = pid_of(cgroup_of(place, see_cgroups(place)))
+    if not pid:
+        raise Problem("box-down", "the box is not up", hint="start it with 'hive-box up'")
+    unit = f"hive-box-run-{secrets.token_hex(4)}.service"
+    environment = {"HOME": "/root", "PATH": PATH} | {k: os.environ[k] for k in PASSED if k in os.environ}
+    options = [f"--unit={unit}", "--working-directory=/root", *(f"--setenv={k}={v}" for k, v in environment.items())]
+    words = [word.replace("$", "$$") for word in [*SHELL, *command]]  # systemd expands variables in arguments
+    start = ["systemd-run", "--quiet", "--wait", "--collect", "--pipe", "--pty", *options, "--", *words]
+    # the terminal's Ctrl-C must reach the command, not systemd-run: with --pty it does by itself
+    with subprocess.Popen([*inside(pid), *start], start_new_session=not sys.stdin.isatty()) as running:
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda n, _frame: ask(pid, "systemctl", "kill", f"--signal={n}", unit) and None)
+        return running.wait()
