@@ -1,0 +1,95 @@
+"""One side of an HTTP/1.1 connection: h11 over asyncio streams, with limits."""
+
+import asyncio
+import socket
+from pathlib import Path
+
+import h11
+
+from hyperhive.problem import EX_CONFIG, Problem
+
+HEADERS_MAX = 64 * 1024
+READ_SIZE = 64 * 1024
+CLOSED = (h11.CLOSED, h11.MUST_CLOSE, h11.ERROR)
+
+Headers = list[tuple[bytes, bytes]]
+Role = type[h11.CLIENT] | type[h11.SERVER]
+
+
+class Connection:
+    def __init__(
+        self,
+        role: Role,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        idle: float,
+    ) -> None:
+        self.http = h11.Connection(role, max_incomplete_event_size=HEADERS_MAX)
+        self.reader = reader
+        self.writer = writer
+        self.idle = idle  # seconds that the peer may neither send nor take anything
+
+    async def read(self) -> h11.Event:
+        while True:
+            event = self.http.next_event()
+            if isinstance(event, h11.Event):
+                return event
+            if event is h11.PAUSED:
+                raise h11.RemoteProtocolError("the last exchange is not over")
+            if self.http.they_are_waiting_for_100_continue:
+                await self.send(h11.InformationalResponse(status_code=100, headers=[]))
+            async with asyncio.timeout(self.idle):
+                self.http.receive_data(await self.reader.read(READ_SIZE))
+
+    async def send(self, *events: h11.Event) -> None:
+        self.writer.write(b"".join(self.http.send(event) or b"" for event in events))
+        async with asyncio.timeout(self.idle):
+            await self.writer.drain()
+
+    async def respond(self, status: int, headers: Headers, body: bytes) -> None:
+        length = (b"content-length", str(len(body)).encode())
+        response = h11.Response(status_code=status, headers=[*headers, length])
+        await self.send(response, h11.Data(data=body), h11.EndOfMessage())
+
+    @property
+    def may_respond(self) -> bool:
+        return self.http.our_state in (h11.IDLE, h11.SEND_RESPONSE)
+
+    @property
+    def done(self) -> bool:
+        return self.http.our_state in CLOSED or self.http.their_state in CLOSED
+
+
+async def body(connection: Connection, limit: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while not isinstance(event := await connection.read(), h11.EndOfMessage):
+        if not isinstance(event, h11.Data):
+            raise h11.RemoteProtocolError("the request ended early")
+        size += len(event.data)
+        if size > limit:
+            raise h11.RemoteProtocolError(f"the body is over {limit} bytes", error_status_hint=413)
+        parts.append(bytes(event.data))
+    return b"".join(parts)
+
+
+def listen(address: str) -> socket.socket:
+    """A listening socket for `unix:PATH` or `HOST:PORT` on loopback; port 0 takes a free one."""
+    kind, _, path = address.partition(":")
+    try:
+        if kind == "unix":
+            sock = socket.socket(socket.AF_UNIX)
+            sock.bind(path)
+            sock.listen(socket.SOMAXCONN)
+            return sock
+        return socket.create_server((kind, int(path)), backlog=128)
+    except (OSError, ValueError) as e:
+        hint = "give unix:PATH or 127.0.0.1:PORT"
+        raise Problem(
+            "bad-address", f"cannot listen on '{address}': {e}", hint=hint, exit_status=EX_CONFIG
+        ) from e
+
+
+def name_of(sock: socket.socket) -> str:
+    name = sock.getsockname()
+    return f"unix:{Path(name)}" if sock.family == socket.AF_UNIX else f"{name[0]}:{name[1]}"
