@@ -36,14 +36,14 @@ def built_in(ask: Ask) -> Action | None:
     """What the CLI asks on its own account; no rule sees it."""
     if ask.schema is not None:
         return Action(say=json.dumps(example(ask.schema)))
-    if ask.max_tokens == 1:
-        return Action(say="#")
     if ask.text.startswith(COMPACT) or "\n" + COMPACT in ask.text:
         return Action(say=SUMMARY)
     return None
 
 
 def no_rule(ask: Ask) -> Action:
+    if ask.max_tokens == 1:
+        return Action(say="#")
     if ask.step:
         return Action(say="Done.")
     line = ask.text.splitlines()[0][:80] if ask.text else ""

@@ -76,6 +76,8 @@ class Rules:
     def match(self, ask: Ask) -> Match | None:
         for rule in self.rules:
             step = 0 if rule.answers_tools else ask.step
+            if ask.max_tokens == 1 and not ("model" in rule.patterns and rule.actions[0].error):
+                continue  # the CLI's probe of a model's name: only a rule about models answers it
             if step < len(rule.actions) and (words := _words(rule, ask)) and self._may(rule, ask, step):
                 return Match(rule, _fill_action(rule.actions[step], words))
         return None
