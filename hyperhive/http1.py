@@ -1,6 +1,7 @@
 """One side of an HTTP/1.1 connection: h11 over asyncio streams, with limits."""
 
 import asyncio
+import contextlib
 import socket
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hyperhive.problem import EX_CONFIG, Problem
 
 HEADERS_MAX = 64 * 1024
 READ_SIZE = 64 * 1024
-CLOSED = (h11.CLOSED, h11.MUST_CLOSE, h11.ERROR)
+LINGER = 2.0  # seconds
 
 Headers = list[tuple[bytes, bytes]]
 Role = type[h11.CLIENT] | type[h11.SERVER]
@@ -55,9 +56,24 @@ class Connection:
     def may_respond(self) -> bool:
         return self.http.our_state in (h11.IDLE, h11.SEND_RESPONSE)
 
-    @property
-    def done(self) -> bool:
-        return self.http.our_state in CLOSED or self.http.their_state in CLOSED
+    def next_cycle(self) -> bool:
+        """Ready for one more exchange, unless one of the two sides has to close."""
+        if self.http.our_state is not h11.DONE or self.http.their_state is not h11.DONE:
+            return False
+        self.http.start_next_cycle()
+        return True
+
+    async def close(self) -> None:
+        """Let the peer read what we said: closing while its words are unread would reset the connection."""
+        with contextlib.suppress(OSError):
+            if self.writer.can_write_eof():
+                self.writer.write_eof()
+            async with asyncio.timeout(LINGER):
+                while await self.reader.read(READ_SIZE):
+                    pass
+                self.writer.close()
+                await self.writer.wait_closed()
+        self.writer.transport.abort()
 
 
 async def body(connection: Connection, limit: int) -> bytes:

@@ -27,7 +27,6 @@ RULES = Path("/usr/share/hyperhive/rehearsal.toml")
 BODY_MAX = 64 << 20
 IDLE = 600.0
 CONNECTIONS_MAX = 4096
-MESSAGE_ID = "8a5c1f0e6d6f4a0c9c1b8f3d2b7e4a61"
 JSON = [(b"content-type", b"application/json")]
 EVENTS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 
@@ -92,10 +91,10 @@ class Rehearsal:
             pass  # the peer is gone, and there is nobody to tell
         finally:
             self.connections -= 1
-            writer.close()
+            await connection.close()
 
     async def converse(self, connection: http1.Connection) -> None:
-        while not connection.done:
+        while True:
             try:
                 event = await connection.read()
                 if not isinstance(event, h11.Request):
@@ -106,8 +105,8 @@ class Rehearsal:
                 await refuse(connection, Failure(e.error_status_hint, "invalid_request_error", str(e), {}))
                 return
             await self.answer(connection, arrived, data)
-            if not connection.done:
-                connection.http.start_next_cycle()
+            if not connection.next_cycle():
+                return
 
     async def answer(self, connection: http1.Connection, arrived: Arrival, data: bytes) -> None:
         path = arrived.request.target.decode("latin-1").partition("?")[0]
@@ -160,7 +159,6 @@ class Rehearsal:
             return
         journal.send(
             f"{ask.agent or 'somebody'}: step {ask.step} by rule {rule or 'of its own'}",
-            MESSAGE_ID=MESSAGE_ID,
             HIVE_AGENT=ask.agent,
             HIVE_EVENT="rehearsed",
             HIVE_MODEL=ask.model,
