@@ -1,0 +1,170 @@
+"""The tools that an agent has: what the model reads about each, and what each asks of the broker."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from hyperhive import mail, wire
+from hyperhive.client import Client
+from hyperhive.problem import Problem
+from hyperhive.wire import Message
+
+
+# Not dataclasses: their module imports inspect, 2 MB in every cage.
+class Call(NamedTuple):
+    client: Client
+    arguments: Message
+    held: deque[Message]  # leased mail that a cancelled recv did not hand to the model: the next one does
+    taken: list[Message]  # the mail that this call hands to the model
+
+
+class Tool(NamedTuple):
+    name: str
+    description: str
+    properties: Message
+    required: tuple[str, ...]
+    run: Callable[[Call], str]
+
+    def schema(self) -> Message:
+        shape = {"type": "object", "properties": self.properties, "additionalProperties": False}
+        if self.required:
+            shape["required"] = list(self.required)
+        return {"name": self.name, "description": self.description, "inputSchema": shape}
+
+
+def run(tool: Tool, call: Call) -> str:
+    for name in call.arguments:
+        if name not in tool.properties:
+            hint = f"it takes: {', '.join(tool.properties) or 'none'}"
+            raise Problem("bad-request", f"{tool.name} has no argument {name[:64]!r}", hint=hint)
+    for name in tool.required:
+        if name not in call.arguments:
+            raise Problem("bad-request", f"'{name}' is missing")
+    return tool.run(call)
+
+
+def recv(call: Call) -> str:
+    asked = wire.get_int(call.arguments, "wait_seconds", 0, wire.ID_MAX, default=0)
+    most = wire.get_int(call.arguments, "max", 1, wire.RECV_COUNT_MAX, default=20)
+    wait = min(asked, wire.RECV_WAIT_MAX)
+    while call.held and len(call.taken) < most:
+        call.taken.append(call.held.popleft())
+    waiting = 0
+    if not call.taken:
+        answer = call.client.call("recv", wait_seconds=wait, max=most)
+        call.taken.extend(answer["messages"])
+        waiting = answer["waiting"]
+    parts = [mail.block(message) for message in call.taken]
+    if not parts:
+        parts.append("No mail came." if wait else "No mail.")
+    if waiting:
+        parts.append(f"({waiting} more waiting: call recv again.)")
+    if asked > wait:
+        parts.append(f"(wait_seconds was brought down from {asked} to {wait}, the longest that recv waits.)")
+    return "\n\n".join(parts)
+
+
+def send(call: Call) -> str:
+    fields: Message = {
+        "to": wire.get_text(call.arguments, "to", 64),
+        "body": wire.get_text(call.arguments, "body", wire.BODY_MAX),
+    }
+    if "in_reply_to" in call.arguments:
+        fields["in_reply_to"] = wire.get_int(call.arguments, "in_reply_to", 1, wire.ID_MAX)
+    answer = call.client.call("send", **fields)
+    ids = ", ".join(str(id_) for id_ in answer["ids"])
+    ahead = f" ({answer['ahead']} ahead of it in the queue)" if answer["ahead"] else ""
+    return f"Sent to {fields['to']} as message {ids}{ahead}."
+
+
+def whoami(call: Call) -> str:
+    me = call.client.call("whoami")
+    return "\n".join(
+        [
+            f"You are {me['agent']}, role {me['role']}.",
+            f"Your status: {me['status'] or '(none set)'}",
+            f"Mail: {me['waiting']} waiting in the queue, {me['leased']} handed to you in this turn.",
+            f"You can write to: {', '.join(me['peers'])}",
+        ]
+    )
+
+
+def set_status(call: Call) -> str:
+    call.client.call("set_status", status=wire.get_text(call.arguments, "status", 200))
+    return "Status set."
+
+
+def request_next_turn(call: Call) -> str:
+    note = wire.get_text(call.arguments, "note", wire.BODY_MAX - 100, default="")
+    body = "You asked yourself for another turn." + (f" Your note:\n{note}" if note else "")
+    name = call.client.call("whoami")["agent"]
+    call.client.call("send", to=name, body=body)
+    return "You get another turn after this one: a message to yourself is in your queue."
+
+
+def text(description: str) -> Message:
+    return {"type": "string", "description": description}
+
+
+def integer(description: str, **bounds: int) -> Message:
+    return {"type": "integer", "description": description, **bounds}
+
+
+ALL = [
+    Tool(
+        "recv",
+        "Take the mail that waits, oldest first. The mail you were woken with is in your prompt already, "
+        "this gives what came since. Each message is a <mail> block with its id, sender and time. "
+        "With wait_seconds the call parks until mail comes, and returns the instant it does. "
+        "With nothing useful to do, call recv(wait_seconds=180) or end your turn (new mail wakes you). "
+        "Never wait with `sleep` in Bash.",
+        {
+            # no maximum here: a client that checks the schema would refuse what we bring down
+            "wait_seconds": integer(
+                "How long to wait when there is no mail: 0 to 180 seconds. More is taken as 180.",
+                minimum=0,
+                default=0,
+            ),
+            "max": integer("The most messages to take.", minimum=1, maximum=wire.RECV_COUNT_MAX, default=20),
+        },
+        (),
+        recv,
+    ),
+    Tool(
+        "send",
+        "Send mail to an agent, to 'manager', to 'operator' (the human) or to 'all' (every other agent: "
+        "rarely, as it wakes them all). When it returns, the message is safely stored, and a recipient "
+        "that sleeps is woken. An answer comes as mail later, not as the result of this tool.",
+        {
+            "to": text("An agent's name, 'manager', 'operator' or 'all'. whoami lists the names."),
+            "body": text("At most 65536 bytes. For more, write a file in /shared and send its path."),
+            "in_reply_to": integer("The id of the message that this one answers.", minimum=1),
+        },
+        ("to", "body"),
+        send,
+    ),
+    Tool(
+        "whoami",
+        "Your name and role, your status, how much mail waits, and the names you can write to.",
+        {},
+        (),
+        whoami,
+    ),
+    Tool(
+        "set_status",
+        "Set the line that the operator sees beside your name, such as 'reviewing the parser'. "
+        "An empty one clears it.",
+        {"status": text("One line, at most 200 bytes.")},
+        ("status",),
+        set_status,
+    ),
+    Tool(
+        "request_next_turn",
+        "Ask for another turn after this one: a message from yourself is put in your queue. For work that "
+        "should not be done in this turn; not to wait for others, as their mail wakes you by itself.",
+        {"note": text("What to go on with; you read it when the next turn begins.")},
+        (),
+        request_next_turn,
+    ),
+]
+TOOLS = {tool.name: tool for tool in ALL}
