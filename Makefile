@@ -97,6 +97,7 @@ install: node_modules/stamp build/venv/stamp $(PAGES)
 	@$(call put,644,$(SYSTEMD)/catalog,$(wildcard units/hyperhive.catalog))
 	@$(call put,644,$(SHARE)/hyperhive,$(wildcard units/rehearsal.toml))
 	@$(call put,644,$(SHARE)/hyperhive/prompts,$(wildcard prompts/*.md))
+	@$(call put,644,$(SHARE)/hyperhive/cage/etc,$(wildcard units/cage/etc/*))
 	@$(call put,644,$(SHARE)/hyperhive/datasette,$(wildcard datasette/*))
 	@$(foreach n,1 5 7 8,$(call put,644,$(SHARE)/man/man$n,$(filter %.$n,$(PAGES)));)
 	@for f in sysusers tmpfiles; do [[ ! -e units/$$f.conf ]] || \

@@ -164,7 +164,13 @@ def mount_api(root: Path) -> None:
     for name in ("null", "zero", "full", "random", "urandom", "tty"):
         (dev / name).touch()
         mount(f"/dev/{name}", dev / name)
-    for name, to in {"ptmx": "pts/ptmx", "fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}.items():
+    for name, to in {
+        "ptmx": "pts/ptmx",
+        "fd": "/proc/self/fd",
+        "stdin": "fd/0",
+        "stdout": "fd/1",
+        "stderr": "fd/2",
+    }.items():
         (dev / name).symlink_to(to)
 
 

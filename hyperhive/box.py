@@ -41,7 +41,9 @@ SHELL = ["/bin/sh", "-c", 'trap : HUP INT TERM; "$@"; exit $?', "sh"]
 def locate(program: Path) -> Place:
     top = program.parent.parent
     checkout = top if (top / "Makefile").exists() else None
-    state = Path(os.environ.get("HIVE_BOX") or (top / "build/box" if checkout else "/var/lib/hive-box")).absolute()
+    state = Path(
+        os.environ.get("HIVE_BOX") or (top / "build/box" if checkout else "/var/lib/hive-box")
+    ).absolute()
     for path in (state, top):
         if any(c in ":,\\" or c.isspace() for c in str(path)):
             text = f"{path} has a character in its name that overlayfs options cannot hold"
@@ -52,13 +54,17 @@ def locate(program: Path) -> Place:
 
 def check_machine(place: Place) -> None:
     if os.geteuid() != 0:
-        raise Problem("not-root", "only root can boot a box", hint="sudo hive-box ...", exit_status=EX_CONFIG)
+        raise Problem(
+            "not-root", "only root can boot a box", hint="sudo hive-box ...", exit_status=EX_CONFIG
+        )
     missing = {package for tool, package in NEEDED.items() if not shutil.which(tool, path=PATH)}
     if not Path(boot.SYSTEMD).exists():
         missing.add("systemd")
     if missing:
         hint = f"apt-get install {' '.join(sorted(missing))}"
-        raise Problem("no-systemd", "systemd is not installed, or not all of it", hint=hint, exit_status=EX_CONFIG)
+        raise Problem(
+            "no-systemd", "systemd is not installed, or not all of it", hint=hint, exit_status=EX_CONFIG
+        )
     if place.lower and not (place.lower / "usr/lib/hyperhive").exists():
         hint = f"make -C {place.checkout} install DESTDIR=build/root"
         raise Problem("not-installed", f"{place.lower} is empty", hint=hint, exit_status=EX_CONFIG)
@@ -98,12 +104,24 @@ def pid_of(cgroup: Path) -> int:
 
 
 def inside(pid: int) -> list[str]:
-    return ["nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--wd=/"]
+    return [
+        "nsenter",
+        f"--target={pid}",
+        "--mount",
+        "--uts",
+        "--ipc",
+        "--net",
+        "--pid",
+        "--cgroup",
+        "--wd=/",
+    ]
 
 
 def ask(pid: int, *command: str) -> str:
     environment = {"PATH": PATH, "SYSTEMD_PAGER": "", "LANG": "C.UTF-8"}
-    return subprocess.run([*inside(pid), *command], env=environment, stdout=subprocess.PIPE, text=True).stdout
+    return subprocess.run(
+        [*inside(pid), *command], env=environment, stdout=subprocess.PIPE, text=True
+    ).stdout
 
 
 def is_active(pid: int) -> bool:
@@ -165,8 +183,22 @@ def wait_ready(pid: int, sock: socket.socket) -> bool:
 
 
 def start(place: Place, net: str) -> int:
-    scope = ["systemd-run", "--scope", "--quiet", "--collect", f"--unit={place.name}", "--property=Delegate=yes"]
-    command = [*(scope if has_systemd() else []), sys.executable, "-I", os.fspath(place.program), "boot", f"--net={net}"]
+    scope = [
+        "systemd-run",
+        "--scope",
+        "--quiet",
+        "--collect",
+        f"--unit={place.name}",
+        "--property=Delegate=yes",
+    ]
+    command = [
+        *(scope if has_systemd() else []),
+        sys.executable,
+        "-I",
+        os.fspath(place.program),
+        "boot",
+        f"--net={net}",
+    ]
     done = subprocess.run(command, env=os.environ | {"HIVE_BOX": str(place.state)}, stdout=subprocess.PIPE)
     if done.returncode:
         sys.exit(done.returncode)
@@ -208,7 +240,9 @@ def report(place: Place, pid: int) -> int:
         log.info("up, pid %d", pid)
         return 0
     last = ask(pid, "journalctl", "--boot", "--priority=notice", "--lines=20", "--no-hostname")
-    log.error("%s did not come up; the box is left as it is to be looked at. Its last words:\n%s", TARGET, last)
+    log.error(
+        "%s did not come up; the box is left as it is to be looked at. Its last words:\n%s", TARGET, last
+    )
     return 1
 
 
@@ -261,11 +295,19 @@ def run(place: Place, command: list[str]) -> int:
         raise Problem("box-down", "the box is not up", hint="start it with 'hive-box up'")
     unit = f"hive-box-run-{secrets.token_hex(4)}.service"
     environment = {"HOME": "/root", "PATH": PATH} | {k: os.environ[k] for k in PASSED if k in os.environ}
-    options = [f"--unit={unit}", "--working-directory=/root", *(f"--setenv={k}={v}" for k, v in environment.items())]
-    words = [word.replace("$", "$$") for word in [*SHELL, *command]]  # systemd expands variables in arguments
+    options = [
+        f"--unit={unit}",
+        "--working-directory=/root",
+        *(f"--setenv={k}={v}" for k, v in environment.items()),
+    ]
+    words = [
+        word.replace("$", "$$") for word in [*SHELL, *command]
+    ]  # systemd expands variables in arguments
     start = ["systemd-run", "--quiet", "--wait", "--collect", "--pipe", "--pty", *options, "--", *words]
     # the terminal's Ctrl-C must reach the command, not systemd-run: with --pty it does by itself
     with subprocess.Popen([*inside(pid), *start], start_new_session=not sys.stdin.isatty()) as running:
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda n, _frame: ask(pid, "systemctl", "kill", f"--signal={n}", unit) and None)
+            signal.signal(
+                number, lambda n, _frame: ask(pid, "systemctl", "kill", f"--signal={n}", unit) and None
+            )
         return running.wait()

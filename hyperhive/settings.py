@@ -69,7 +69,7 @@ HIVE: Schema = {
 AGENT: Schema = {
     "description": text(r"[^\x00-\x1f\x7f]{0,500}", "must be one line of at most 500 characters"),
     "model": text(r"[A-Za-z0-9][\w.:\[\]@/-]{0,99}", "must be a model's name"),
-    "linger": seconds(0, 86_400),
+    "linger": seconds(5, 86_400),
     "turn_timeout": seconds(10, 86_400),
     "tools": {"allow": tools},
     "limits": {

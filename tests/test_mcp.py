@@ -21,7 +21,14 @@ ROOT = Path(__file__).parent.parent
 HIVE_MCP = os.fspath(ROOT / "bin/hive-mcp")
 INVOCATION = "0123456789abcdef0123456789abcdef"
 HELLO = {"agent": "ada", "role": "agent", "waiting": 0, "turns": 0, "model": "rehearsal"}
-WHOAMI = {"agent": "ada", "role": "agent", "status": "", "waiting": 1, "leased": 2, "peers": ["bob", "manager"]}
+WHOAMI = {
+    "agent": "ada",
+    "role": "agent",
+    "status": "",
+    "waiting": 1,
+    "leased": 2,
+    "peers": ["bob", "manager"],
+}
 MAIL = {
     "id": 12,
     "from": "bob",
