@@ -106,8 +106,6 @@ def nspawn(places: Places, name: str, base: int) -> str:
         "# Written by hive-apply(8): the cage of this agent. Static parts are in hive-agent@.service.",
         "[Exec]",
         f"PrivateUsers={base}:{UID_RANGE}",
-        # its folders belong to the range already
-        "PrivateUsersOwnership=off",
         "[Files]",
         f"Bind={agent}/state:/state",
         f"Bind={places.state}/homes/{name}:/home/agent",

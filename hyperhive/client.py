@@ -76,6 +76,7 @@ class Client:
         self.patience = patience  # how long, in seconds, to wait for a broker that is away
         self.given_up = threading.Event()
         self.connection: Connection | None = None
+        self.greeting: Message = {}  # what the last hello was answered
 
     def __enter__(self) -> "Client":
         return self
@@ -88,6 +89,11 @@ class Client:
         self.given_up.set()
         if connection := self.connection:
             connection.hang_up()
+
+    def greet(self) -> Message:
+        """Connect, and give the answer to hello."""
+        self.call("whoami")
+        return self.greeting
 
     def call(self, op: str, *, answer_wait: float = ANSWER_WAIT, **fields: object) -> Message:
         if op == "send":
@@ -125,7 +131,7 @@ class Client:
             return self.connection
         self.connection = Connection(self.path)
         if self.hello:
-            self.connection.ask({"op": "hello", **self.hello}, ANSWER_WAIT)
+            self.greeting = self.connection.ask({"op": "hello", **self.hello}, ANSWER_WAIT)
         if self.given_up.is_set():  # it came before there was a connection to hang up
             raise Lost("given up")
         return self.connection

@@ -1,5 +1,8 @@
 """What happened, for the journal: one MESSAGE_ID per event, with an entry in hyperhive.catalog."""
 
+import sys
+from pathlib import Path
+
 from systemd import journal
 
 IDS = {
@@ -21,6 +24,7 @@ def log(event: str, text: str, *, agent: str, notice: bool = False, **fields: ob
     journal.send(
         text,
         MESSAGE_ID=IDS[event],
+        SYSLOG_IDENTIFIER=Path(sys.argv[0]).name,
         PRIORITY=NOTICE if notice else INFO,
         HIVE_EVENT=event,
         HIVE_AGENT=agent,

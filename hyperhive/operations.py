@@ -304,13 +304,13 @@ AGENT: dict[str, Operation] = {
     "recv": recv,
     "whoami": whoami,
     "set_status": set_status,
+    "progress": progress,
 }
 HARNESS: dict[str, Operation] = {
     "ack": ack,
     "fail": fail,
     "asleep": asleep,
     "turn": turn,
-    "progress": progress,
 }
 OPERATOR: dict[str, Operation] = {
     "send": send,

@@ -29,7 +29,8 @@ def inherited() -> dict[str, socket.socket]:
 
 def agent_socket(folder: Path) -> socket.socket:
     """A cage reaches it through a bind of the folder; nobody else gets past the folder above."""
-    folder.mkdir(mode=0o755, exist_ok=True)
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o755)  # whatever the umask
     path = folder / "hive.sock"
     path.unlink(missing_ok=True)
     sock = socket.socket(socket.AF_UNIX)

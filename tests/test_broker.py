@@ -146,7 +146,7 @@ def test_the_tool_takes_mail_for_the_harness(here: Hive) -> None:
     harness = here.agent("bob")
     here.operator().ask("send", to="bob", body="mid-turn")
     assert bodies(tool.ask("recv")) == ["mid-turn"]
-    for op in ("ack", "fail", "asleep", "turn", "progress"):
+    for op in ("ack", "fail", "asleep", "turn"):
         assert tool.ask(op)["error"] == "forbidden"
     tool.close()
     assert harness.ask("whoami")["leased"] == 1

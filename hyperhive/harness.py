@@ -1,0 +1,220 @@
+"""The agent's life in its cage: wake, take mail, run the turn, ack, linger, sleep. Standard library only."""
+
+import os
+import select
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hyperhive import claude, mail, settings, turn, wire
+from hyperhive.client import Client
+from hyperhive.problem import Problem
+
+FIFO = 3  # what systemd's socket unit hands over, through nspawn
+MESSAGES_MAX = 20  # in one turn
+FOREVER = float("inf")
+
+
+@dataclass(frozen=True)
+class Places:
+    config: Path
+    home: Path
+    prompts: Path
+    socket: str
+    claude: str
+    mcp: str
+    base_url: str
+
+
+def tell_systemd(state: str) -> None:
+    """sd_notify(3): nspawn passes READY= and STATUS= of the cage's first process on to the service manager."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            s.sendto(state.encode(), address)
+
+
+def drain(fifo: int) -> None:
+    """Only while the broker knows that we are here, for then it writes none: these are of before."""
+    while select.select([fifo], [], [], 0)[0]:
+        if not os.read(fifo, 4096):
+            return
+
+
+def prompt(places: Places, role: str) -> str:
+    texts = [(places.prompts / f"{role}.md").read_text()]
+    own = places.config / "prompt.md"
+    if own.exists():
+        texts.append(settings.read(own))
+    return "\n\n".join(texts)
+
+
+class Harness:
+    def __init__(self, places: Places, invocation: str) -> None:
+        self.places = places
+        self.invocation = invocation
+        self.agent = settings.agent_from(settings.read(places.config / "agent.toml"))
+        self.session_file = places.home / ".hyperhive-session"
+        hello = {"role": "harness", "invocation": invocation}
+        self.broker = Client(places.socket, hello=hello, patience=FOREVER)
+        # What is only nice to know must not hold up a turn when the broker is away.
+        self.news = Client(places.socket, hello=hello | {"role": "tool"}, patience=0)
+        self.claude: claude.Claude | None = None
+        self.hello = self.broker.greet()
+        self.turns: int = self.hello["turns"]
+        self.failures = 0  # of the endpoint, one after the other
+        self.cost = 0.0  # of the running claude process, as of the last turn
+
+    def run(self, fifo: int) -> None:
+        self.start()  # it takes longer than anything else, so it goes first
+        drain(fifo)
+        tell_systemd("READY=1\nSTATUS=awake")
+        while (got := self.next_mail(fifo))["messages"]:
+            self.take_turn(got["messages"], got["waiting"])
+        self.end_claude()
+
+    def next_mail(self, fifo: int) -> wire.Message:
+        """What recv gives; no messages when it is time to sleep."""
+        end = time.monotonic() + self.agent.linger
+        while True:
+            left = max(0, round(end - time.monotonic()))
+            wait = min(left, wire.RECV_WAIT_MAX)
+            got = self.broker.call("recv", wait_seconds=wait, max=MESSAGES_MAX)
+            if got["messages"]:
+                return got
+            if not left:
+                drain(fifo)
+                if self.broker.call("asleep")["sleep"]:
+                    return got
+
+    # claude
+
+    def start(self) -> claude.Claude:
+        if not self.claude:
+            session = claude.read_session(self.session_file)
+            self.claude = claude.Claude(
+                claude.Setup(
+                    program=self.places.claude,
+                    model=self.agent.model or self.hello["model"],
+                    allow=self.agent.allow,
+                    prompt=prompt(self.places, self.hello["role"]),
+                    mcp=self.places.mcp,
+                    session=session,
+                    base_url=self.places.base_url,
+                    socket=self.places.socket,
+                    invocation=self.invocation,
+                )
+            )
+            self.cost = 0.0
+        return self.claude
+
+    def end_claude(self) -> None:
+        if self.claude:
+            self.claude.end()
+            self.claude = None
+
+    def forget_session(self) -> None:
+        self.end_claude()
+        self.session_file.unlink(missing_ok=True)
+
+    def keep_session(self, session: str) -> None:
+        if session and session != claude.read_session(self.session_file):
+            self.session_file.write_text(session + "\n")
+
+    # a turn
+
+    def take_turn(self, messages: list[wire.Message], waiting: int) -> None:
+        self.turns += 1
+        this = turn.Turn(self.turns, now(), len(messages), woken_by=messages[0]["from"])
+        began = time.monotonic()
+        self.show(this, f"reading {len(messages)} from {messages[0]['from']}")
+        blocks = [mail.block(message) for message in messages]
+        text = turn.wake_prompt(blocks, waiting, redelivered=any(m["redelivered"] for m in messages))
+        if not self.converse(this, text):  # the session is gone: once more, without it
+            self.forget_session()
+            self.converse(this, text)
+        self.close_turn(this, began)
+
+    def converse(self, this: turn.Turn, text: str) -> bool:
+        """False when nothing was done because the session to resume does not exist."""
+        process = self.start()
+        spoke = process.spoke
+        try:
+            for event in process.turn(text, self.agent.turn_timeout):
+                if not spoke and process.session and turn.no_conversation(event):
+                    return False
+                if doing := turn.note(this, event):
+                    self.show(this, doing)
+                if event.get("subtype") == "init" and (wrong := turn.mcp_missing(event)):
+                    print(f"the hive's tools are not connected: {wrong}", file=sys.stderr)
+                if this.retry_after > self.agent.turn_timeout / 2:
+                    self.interrupt(this, process, "rate-limited", "the endpoint asks for a longer wait")
+                    break
+        except claude.Silent:
+            self.interrupt(this, process, "timed-out", f"silent for {self.agent.turn_timeout} s")
+        except claude.Ended as e:
+            self.broke(this, process, str(e))
+        return True
+
+    def interrupt(self, this: turn.Turn, process: claude.Claude, outcome: str, why: str) -> None:
+        try:
+            for event in process.interrupted():
+                turn.note(this, event)
+        except (claude.Silent, claude.Ended):
+            self.end_claude()
+        this.outcome, this.error = outcome, why
+
+    def broke(self, this: turn.Turn, process: claude.Claude, why: str) -> None:
+        self.end_claude()
+        status = process.process.returncode
+        this.outcome, this.error = "crashed", f"claude: {why} (exit status {status})"
+        if not process.spoke:
+            # It never said a word, so it is the setup, and the next message would fare no better.
+            self.broker.call("fail", reason=this.error, count=False)
+            raise Problem("no-claude", this.error)
+
+    def close_turn(self, this: turn.Turn, began: float) -> None:
+        cost, self.cost = max(0.0, this.total_cost - self.cost), this.total_cost or self.cost
+        record = turn.record(this, round((time.monotonic() - began) * 1000), cost)
+        self.broker.call("turn", **record)
+        self.keep_session(this.session)
+        if this.outcome in ("ok", "compacted"):
+            self.broker.call("ack")
+            self.failures = 0
+            tell_systemd(f"STATUS=turn {this.number} {this.outcome}")
+            return
+        forgive = this.endpoint_failed or this.outcome in turn.NOT_THE_MAILS_FAULT
+        self.broker.call("fail", reason=f"{this.outcome}: {this.error}"[:400], count=not forgive)
+        if this.outcome == "prompt-too-long":
+            self.forget_session()  # compacting did not help; the next run of the turn begins afresh
+        self.failures = self.failures + 1 if forgive else 0
+        if forgive:
+            self.rest(turn.hold(this, self.failures), this)
+
+    def rest(self, seconds: float, this: turn.Turn) -> None:
+        tell_systemd(f"STATUS=turn {this.number} {this.outcome}; trying again in {seconds:.0f} s")
+        # The endpoint gives no sign when it is well again: this is a wait for time, and nothing shortens it.
+        threading.Event().wait(seconds)
+
+    def show(self, this: turn.Turn, doing: str) -> None:
+        tell_systemd(f"STATUS=turn {this.number}: {doing}")
+        try:
+            self.news.call("progress", number=this.number, text=doing)
+        except Problem as e:
+            print(f"Cannot tell the broker what the turn does: {e}, ignoring", file=sys.stderr)
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def run(places: Places, fifo: int, prepare: Callable[[], Any]) -> None:
+    prepare()
+    invocation = os.environ.get("INVOCATION_ID", "")
+    Harness(places, invocation).run(fifo)
