@@ -3,7 +3,9 @@
 import ctypes
 import os
 import shutil
+import stat
 import sys
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,8 +49,8 @@ TARGET = """\
 Description=Hyperhive in a Box
 Documentation=man:hive-box(8)
 Requires=basic.target
-Wants=hyperhive.target dbus.socket
-After=basic.target hyperhive.target dbus.socket
+Wants=hyperhive.target dbus.socket systemd-user-sessions.service
+After=basic.target hyperhive.target dbus.socket systemd-user-sessions.service
 AllowIsolate=yes
 """
 
@@ -150,27 +152,33 @@ def mount_root(place: Place, top: Path, root: Path) -> None:
 
 
 def mount_api(root: Path) -> None:
+    for name, mode in {"dev": "755", "run": "755", "tmp": "1777", "var/tmp": "1777"}.items():
+        mount("tmpfs", root / name, "tmpfs", NOSUID, f"mode={mode}")
     mount("proc", root / "proc", "proc", NOSUID | NODEV)
+    # journalctl --boot means this boot of the box, not the machine's
+    host = root / "run/host"
+    write(host / "boot_id", f"{uuid.uuid4()}\n")
+    bind_read_only(host / "boot_id", root / "proc/sys/kernel/random/boot_id")
+    # and as that covers a part of /proc: the kernel lets a cage mount its own only if one is whole
+    (host / "proc").mkdir()
+    mount("proc", host / "proc", "proc", NOSUID | NODEV)
+    host.chmod(0o700)
     mount("sysfs", root / "sys", "sysfs", NOSUID | NODEV)
     mount("sysfs", root / "sys", "", RDONLY | REMOUNT | NOSUID | NODEV)
     mount("cgroup2", root / "sys/fs/cgroup", "cgroup2", NOSUID | NODEV)
-    for name, mode in {"dev": "755", "run": "755", "tmp": "1777", "var/tmp": "1777"}.items():
-        mount("tmpfs", root / name, "tmpfs", NOSUID, f"mode={mode}")
-    dev = root / "dev"
+    make_devices(root / "dev")
+
+
+def make_devices(dev: Path) -> None:
+    for name in ("null", "zero", "full", "random", "urandom", "tty"):
+        os.mknod(dev / name, stat.S_IFCHR, os.stat(f"/dev/{name}").st_rdev)
+        (dev / name).chmod(0o666)
     for name in ("pts", "shm"):
         (dev / name).mkdir()
     mount("devpts", dev / "pts", "devpts", NOSUID, "newinstance,ptmxmode=0666,mode=620,gid=5")
     mount("tmpfs", dev / "shm", "tmpfs", NOSUID | NODEV, "mode=1777")
-    for name in ("null", "zero", "full", "random", "urandom", "tty"):
-        (dev / name).touch()
-        mount(f"/dev/{name}", dev / name)
-    for name, to in {
-        "ptmx": "pts/ptmx",
-        "fd": "/proc/self/fd",
-        "stdin": "fd/0",
-        "stdout": "fd/1",
-        "stderr": "fd/2",
-    }.items():
+    links = {"ptmx": "pts/ptmx", "fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
+    for name, to in links.items():
         (dev / name).symlink_to(to)
 
 
@@ -181,7 +189,6 @@ def mount_state(place: Place, root: Path) -> None:
     if place.checkout:
         (root / "srv/hyperhive").mkdir(parents=True, exist_ok=True)
         bind_read_only(place.checkout, root / "srv/hyperhive")
-    (root / "run/host").mkdir()
     (root / "run/host/notify").touch()
     mount(place.state / "notify", root / "run/host/notify")
     units = root / "run/systemd/system"

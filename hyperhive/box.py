@@ -295,14 +295,8 @@ def run(place: Place, command: list[str]) -> int:
         raise Problem("box-down", "the box is not up", hint="start it with 'hive-box up'")
     unit = f"hive-box-run-{secrets.token_hex(4)}.service"
     environment = {"HOME": "/root", "PATH": PATH} | {k: os.environ[k] for k in PASSED if k in os.environ}
-    options = [
-        f"--unit={unit}",
-        "--working-directory=/root",
-        *(f"--setenv={k}={v}" for k, v in environment.items()),
-    ]
-    words = [
-        word.replace("$", "$$") for word in [*SHELL, *command]
-    ]  # systemd expands variables in arguments
+    options = [f"--unit={unit}", f"--description={' '.join(command)}", "--working-directory=/root", *(f"--setenv={k}={v}" for k, v in environment.items())]
+    words = [word.replace("$", "$$") for word in [*SHELL, *command]]  # systemd expands variables in arguments
     start = ["systemd-run", "--quiet", "--wait", "--collect", "--pipe", "--pty", *options, "--", *words]
     # the terminal's Ctrl-C must reach the command, not systemd-run: with --pty it does by itself
     with subprocess.Popen([*inside(pid), *start], start_new_session=not sys.stdin.isatty()) as running:
