@@ -49,7 +49,7 @@ packages:
 
 .venv/stamp: requirements-dev.txt | packages
 	$(PYTHON) -m venv --clear .venv
-	.venv/bin/pip install --quiet --require-hashes --requirement requirements-dev.txt
+	.venv/bin/pip install --quiet --quiet --require-hashes --requirement requirements-dev.txt
 	echo $(CURDIR) > .venv/$(PYTHON_LIB)/hyperhive.pth
 	touch $@
 
@@ -61,7 +61,7 @@ node_modules/stamp: package-lock.json .npmrc | packages
 # What the installed programs import. Its scripts name the place where it will be.
 build/venv/stamp: requirements.txt .venv/stamp
 	$(PYTHON) -m venv --clear --without-pip build/venv
-	.venv/bin/pip --python build/venv install --quiet --no-compile --require-hashes --requirement requirements.txt
+	.venv/bin/pip --python build/venv install --quiet --quiet --no-compile --require-hashes --requirement requirements.txt
 	rm -f build/venv/bin/[Aa]ctivate*
 	sed --in-place '1s|^#!.*|#!$(VENV)/bin/python3|' $$(grep --files-with-matches '^#!.*/build/venv/' build/venv/bin/*)
 	sed --in-place '/^command/d' build/venv/pyvenv.cfg
@@ -85,8 +85,8 @@ PATHS = -e 's|/usr/\(lib\|share\)/hyperhive|$(PREFIX)/\1/hyperhive|g' \
 
 install: node_modules/stamp build/venv/stamp $(PAGES)
 	@$(call put_text,755,$(LIB)/bin,$(wildcard bin/hive*))
-	@cmp --silent $(CLAUDE) $(LIB)/bin/claude || ln --force $(CLAUDE) $(LIB)/bin/claude 2>/dev/null \
-		|| cp --reflink=auto $(CLAUDE) $(LIB)/bin/claude
+	@[[ $(CLAUDE) -ef $(LIB)/bin/claude ]] || ln --force $(CLAUDE) $(LIB)/bin/claude 2>/dev/null \
+		|| cmp --silent $(CLAUDE) $(LIB)/bin/claude || cp --reflink=auto $(CLAUDE) $(LIB)/bin/claude
 	@$(call put_text,644,$(LIB)/hyperhive,$(wildcard hyperhive/*.py))
 	@[[ $(LIB)/venv/stamp -nt build/venv/stamp ]] || { rm -rf $(LIB)/venv; cp --archive build/venv $(LIB)/venv; \
 		echo $(PREFIX)/lib/hyperhive > $(LIB)/venv/$(PYTHON_LIB)/hyperhive.pth; touch $(LIB)/venv/stamp; }

@@ -48,8 +48,11 @@ def locate(program: Path) -> Place:
         if any(c in ":,\\" or c.isspace() for c in str(path)):
             text = f"{path} has a character in its name that overlayfs options cannot hold"
             raise Problem("bad-path", text, hint="use another directory", exit_status=EX_CONFIG)
-    name = f"hive-box-{hashlib.sha256(bytes(state)).hexdigest()[:12]}"
-    return Place(state, top / "build/root" if checkout else None, checkout, program, name)
+    return Place(state, top / "build/root" if checkout else None, checkout, program, scope_name(state))
+
+
+def scope_name(state: Path) -> str:
+    return f"hive-box-{hashlib.sha256(bytes(state)).hexdigest()[:12]}"
 
 
 def check_machine(place: Place) -> None:

@@ -1,0 +1,43 @@
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+HIVE_BOX = ROOT / "bin/hive-box"
+
+Done = subprocess.CompletedProcess[str]
+Run = Callable[..., Done]
+
+
+def hive_box(state: Path, *words: str, check: bool = True, **how: Any) -> Done:
+    environment = os.environ | {"HIVE_BOX": str(state)}
+    command = [HIVE_BOX, *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, **how)
+    assert done.returncode == 0 or not check, f"{words}: status {done.returncode}\n{done.stdout}{done.stderr}"
+    return done
+
+
+@pytest.fixture(scope="session")
+def box() -> Iterator[Path]:
+    """A box that is up and began empty: its state directory. Each worker of pytest-xdist has its own."""
+    state = ROOT / "build" / f"box-{os.environ.get('PYTEST_XDIST_WORKER', 'test')}"
+    hive_box(state, "down")  # an earlier run may have been killed
+    shutil.rmtree(state, ignore_errors=True)
+    hive_box(state, "up")
+    yield state
+    hive_box(state, "down")
+
+
+@pytest.fixture(scope="session")
+def run(box: Path) -> Run:
+    """Run a command in the box; unless check=False, it must succeed."""
+
+    def run_inside(*command: str, **how: Any) -> Done:
+        return hive_box(box, "run", "--", *command, **how)
+
+    return run_inside
