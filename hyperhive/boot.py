@@ -20,28 +20,30 @@ PRIVATE, SHARED = 1 << 18, 1 << 20
 MNT_DETACH = 2
 SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 PR_CAPBSET_DROP = 24
-# CAP_SYS_MODULE, CAP_SYS_RAWIO, CAP_SYS_TIME, CAP_WAKE_ALARM: the machine's kernel and clock are not the box's
+# CAP_SYS_MODULE, CAP_SYS_RAWIO, CAP_SYS_TIME, CAP_WAKE_ALARM: kernel and clock are the machine's
 LOST = (16, 17, 25, 35)
 
 # What the host's /usr would start and what makes no sense, or writes to the host's kernel, in here.
 MASKED = """
-apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer man-db.timer motd-news.timer
-console-getty.service getty.target getty-static.service
-dev-hugepages.mount proc-sys-fs-binfmt_misc.automount proc-sys-fs-binfmt_misc.mount sys-fs-fuse-connections.mount
+apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer man-db.timer
+motd-news.timer console-getty.service getty.target getty-static.service dev-hugepages.mount
+proc-sys-fs-binfmt_misc.automount proc-sys-fs-binfmt_misc.mount sys-fs-fuse-connections.mount
 sys-kernel-config.mount sys-kernel-debug.mount sys-kernel-tracing.mount var-lib-machines.mount
 kmod-static-nodes.service modprobe@.service systemd-modules-load.service systemd-tmpfiles-setup-dev.service
 systemd-tmpfiles-setup-dev-early.service systemd-sysctl.service systemd-binfmt.service
 systemd-udevd.service systemd-udevd-control.socket systemd-udevd-kernel.socket systemd-udev-trigger.service
 systemd-udev-settle.service systemd-udev-load-credentials.service systemd-hwdb-update.service
-systemd-journald-audit.socket systemd-pstore.service systemd-random-seed.service systemd-boot-random-seed.service
-systemd-firstboot.service systemd-machine-id-commit.service systemd-repart.service systemd-remount-fs.service
-systemd-pcrphase.service systemd-pcrphase-sysinit.service systemd-pcrmachine.service systemd-pcrextend.socket
-systemd-tpm2-setup.service systemd-tpm2-setup-early.service systemd-networkd.service systemd-networkd.socket
+systemd-journald-audit.socket systemd-pstore.service systemd-random-seed.service
+systemd-boot-random-seed.service systemd-firstboot.service systemd-machine-id-commit.service
+systemd-repart.service systemd-remount-fs.service systemd-pcrphase.service systemd-pcrphase-sysinit.service
+systemd-pcrmachine.service systemd-pcrextend.socket systemd-tpm2-setup.service
+systemd-tpm2-setup-early.service systemd-networkd.service systemd-networkd.socket
 systemd-networkd-wait-online.service systemd-network-generator.service systemd-resolved.service
 systemd-timesyncd.service systemd-oomd.service systemd-oomd.socket systemd-update-utmp.service
-systemd-ask-password-console.path systemd-ask-password-wall.path systemd-sysext.service systemd-confext.service
-ldconfig.service lvm2-monitor.service lvm2-lvmpolld.socket dm-event.socket multipathd.socket iscsid.socket
-apparmor.service setvtrgb.service keyboard-setup.service console-setup.service
+systemd-ask-password-console.path systemd-ask-password-wall.path systemd-sysext.service
+systemd-confext.service ldconfig.service lvm2-monitor.service lvm2-lvmpolld.socket dm-event.socket
+multipathd.socket iscsid.socket apparmor.service setvtrgb.service keyboard-setup.service
+console-setup.service
 """.split()
 
 TARGET = """\
@@ -120,7 +122,7 @@ def write(path: Path, text: str) -> None:
 
 
 def hiding_layer(place: Place, etc: Path) -> None:
-    """What lies between the box's own /etc and the machine's: its units, its hive and its identity are not ours."""
+    """What lies between the box's own /etc and the machine's: its units, hive and identity are not ours."""
     for hidden in ("systemd/system", "systemd/nspawn", "hyperhive"):
         (etc / hidden).mkdir(parents=True)
         os.setxattr(etc / hidden, "trusted.overlay.opaque", b"y")
@@ -171,7 +173,7 @@ def mount_api(root: Path) -> None:
 
 def make_devices(dev: Path) -> None:
     for name in ("null", "zero", "full", "random", "urandom", "tty"):
-        os.mknod(dev / name, stat.S_IFCHR, os.stat(f"/dev/{name}").st_rdev)
+        os.mknod(dev / name, stat.S_IFCHR, Path("/dev", name).stat().st_rdev)
         (dev / name).chmod(0o666)
     for name in ("pts", "shm"):
         (dev / name).mkdir()
@@ -230,7 +232,7 @@ def start(place: Place, ready: int) -> None:
     words = ["--system", "--unit=hive-box.target", "--log-target=journal", "--show-status=no"]
     environment = {"container": "hive-box", "NOTIFY_SOCKET": "/run/host/notify", "LANG": "C.UTF-8"}
     # sysusers and the like wait for an update of /usr otherwise
-    os.execve(SYSTEMD, [SYSTEMD, *words, "systemd.condition-needs-update=yes"], environment)
+    os.execve(SYSTEMD, [SYSTEMD, *words, "systemd.condition-needs-update=yes"], environment)  # noqa: S606
 
 
 def boot(place: Place, net: str) -> int:

@@ -15,6 +15,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 from hyperhive import boot
 from hyperhive.boot import Place
@@ -38,16 +39,19 @@ PASSED = ("TERM", "COLORTERM", "LANG", "LC_ALL", "TZ", "NO_COLOR", "CI")
 SHELL = ["/bin/sh", "-c", 'trap : HUP INT TERM; "$@"; exit $?', "sh"]
 
 
+def refuse(code: str, text: str, hint: str) -> Problem:
+    return Problem(code, text, hint=hint, exit_status=EX_CONFIG)
+
+
 def locate(program: Path) -> Place:
     top = program.parent.parent
     checkout = top if (top / "Makefile").exists() else None
-    state = Path(
-        os.environ.get("HIVE_BOX") or (top / "build/box" if checkout else "/var/lib/hive-box")
-    ).absolute()
+    usual = top / "build/box" if checkout else "/var/lib/hive-box"
+    state = Path(os.environ.get("HIVE_BOX") or usual).absolute()
     for path in (state, top):
         if any(c in ":,\\" or c.isspace() for c in str(path)):
             text = f"{path} has a character in its name that overlayfs options cannot hold"
-            raise Problem("bad-path", text, hint="use another directory", exit_status=EX_CONFIG)
+            raise refuse("bad-path", text, "use another directory")
     return Place(state, top / "build/root" if checkout else None, checkout, program, scope_name(state))
 
 
@@ -57,20 +61,15 @@ def scope_name(state: Path) -> str:
 
 def check_machine(place: Place) -> None:
     if os.geteuid() != 0:
-        raise Problem(
-            "not-root", "only root can boot a box", hint="sudo hive-box ...", exit_status=EX_CONFIG
-        )
+        raise refuse("not-root", "only root can boot a box", "sudo hive-box ...")
     missing = {package for tool, package in NEEDED.items() if not shutil.which(tool, path=PATH)}
     if not Path(boot.SYSTEMD).exists():
         missing.add("systemd")
     if missing:
         hint = f"apt-get install {' '.join(sorted(missing))}"
-        raise Problem(
-            "no-systemd", "systemd is not installed, or not all of it", hint=hint, exit_status=EX_CONFIG
-        )
+        raise refuse("no-systemd", "systemd is not installed, or not all of it", hint)
     if place.lower and not (place.lower / "usr/lib/hyperhive").exists():
-        hint = f"make -C {place.checkout} install DESTDIR=build/root"
-        raise Problem("not-installed", f"{place.lower} is empty", hint=hint, exit_status=EX_CONFIG)
+        raise refuse("not-installed", f"{place.lower} is empty", f"make -C {place.checkout} root")
 
 
 @contextlib.contextmanager
@@ -82,7 +81,7 @@ def locked(place: Place) -> Iterator[None]:
 
 
 def see_cgroups(place: Place) -> Path:
-    """The machine's cgroup2 tree, in a mount namespace of this process: it need not be mounted anywhere else."""
+    """The machine's cgroup2 tree, mounted for this process alone: it need not be mounted elsewhere."""
     top = place.state / "cgroup"
     top.mkdir(parents=True, exist_ok=True)
     boot.private_mounts()
@@ -107,24 +106,14 @@ def pid_of(cgroup: Path) -> int:
 
 
 def inside(pid: int) -> list[str]:
-    return [
-        "nsenter",
-        f"--target={pid}",
-        "--mount",
-        "--uts",
-        "--ipc",
-        "--net",
-        "--pid",
-        "--cgroup",
-        "--wd=/",
-    ]
+    namespaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup"]
+    return ["nsenter", f"--target={pid}", *namespaces, "--wd=/"]
 
 
 def ask(pid: int, *command: str) -> str:
     environment = {"PATH": PATH, "SYSTEMD_PAGER": "", "LANG": "C.UTF-8"}
-    return subprocess.run(
-        [*inside(pid), *command], env=environment, stdout=subprocess.PIPE, text=True
-    ).stdout
+    done = subprocess.run([*inside(pid), *command], env=environment, stdout=subprocess.PIPE, text=True)
+    return done.stdout
 
 
 def is_active(pid: int) -> bool:
@@ -146,7 +135,7 @@ def kill_all(cgroup: Path) -> None:
             changed.poll()
     for folder, _folders, _files in os.walk(cgroup, topdown=False):
         with contextlib.suppress(FileNotFoundError):  # a systemd outside removes its scope itself
-            os.rmdir(folder)
+            Path(folder).rmdir()
 
 
 def clear(place: Place, cgroup: Path) -> None:
@@ -178,8 +167,8 @@ def wait_ready(pid: int, sock: socket.socket) -> bool:
     except ProcessLookupError:
         return False
     while True:
-        readable, _, _ = select.select([sock, alive], [], [], UP_MAX)
-        if sock not in readable:
+        readable, _, _ = select.select([sock.fileno(), alive], [], [], UP_MAX)
+        if sock.fileno() not in readable:
             return False
         if b"READY=1" in sock.recv(4096).split(b"\n"):
             return True
@@ -194,15 +183,10 @@ def start(place: Place, net: str) -> int:
         f"--unit={place.name}",
         "--property=Delegate=yes",
     ]
-    command = [
-        *(scope if has_systemd() else []),
-        sys.executable,
-        "-I",
-        os.fspath(place.program),
-        "boot",
-        f"--net={net}",
-    ]
-    done = subprocess.run(command, env=os.environ | {"HIVE_BOX": str(place.state)}, stdout=subprocess.PIPE)
+    program = [sys.executable, "-I", os.fspath(place.program), "boot", f"--net={net}"]
+    environment = os.environ | {"HIVE_BOX": os.fspath(place.state)}
+    command = [*scope, *program] if has_systemd() else program
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE)
     if done.returncode:
         sys.exit(done.returncode)
     return int(done.stdout)
@@ -231,22 +215,26 @@ def up(place: Place, net: str) -> int:
         with listen(place) as sock:
             pid = start(place, net)
             ready = wait_ready(pid, sock)
-        return report(place, pid) if ready else explain(place, cgroup)
+        return report(pid) if ready else explain(place, cgroup)
 
 
-def report(place: Place, pid: int) -> int:
+def report(pid: int) -> int:
     ask(pid, "journalctl", "--update-catalog")
-    failed = ask(pid, "systemctl", "list-units", "--failed", "--plain", "--no-legend")
+    failed = failed_units(pid)
     if failed:
         log.warning("failed in the box:\n%s", failed.rstrip())
     if is_active(pid):
         log.info("up, pid %d", pid)
         return 0
-    last = ask(pid, "journalctl", "--boot", "--priority=notice", "--lines=20", "--no-hostname")
-    log.error(
-        "%s did not come up; the box is left as it is to be looked at. Its last words:\n%s", TARGET, last
-    )
+    units = [f"--unit={line.split()[0]}" for line in failed.splitlines()]
+    last = ask(pid, "journalctl", "--boot", "--lines=40", "--no-hostname", f"--unit={TARGET}", *units)
+    text = "%s did not come up; the box is left as it is, to be looked at. Its last words:\n%s"
+    log.error(text, TARGET, last)
     return 1
+
+
+def failed_units(pid: int) -> str:
+    return ask(pid, "systemctl", "list-units", "--failed", "--plain", "--no-legend")
 
 
 def explain(place: Place, cgroup: Path) -> int:
@@ -287,7 +275,7 @@ def status(place: Place) -> int:
     shown = ask(pid, "systemctl", "show", "--property=SystemState", "--property=UserspaceTimestamp")
     facts = dict(line.split("=", 1) for line in shown.splitlines())
     print(f"up since {facts['UserspaceTimestamp']}, pid {pid}, {facts['SystemState']} ({place.state})")
-    print(ask(pid, "systemctl", "list-units", "--failed", "--plain", "--no-legend"), end="")
+    print(failed_units(pid), end="")
     return 0
 
 
@@ -297,14 +285,17 @@ def run(place: Place, command: list[str]) -> int:
     if not pid:
         raise Problem("box-down", "the box is not up", hint="start it with 'hive-box up'")
     unit = f"hive-box-run-{secrets.token_hex(4)}.service"
-    environment = {"HOME": "/root", "PATH": PATH} | {k: os.environ[k] for k in PASSED if k in os.environ}
-    options = [f"--unit={unit}", f"--description={' '.join(command)}", "--working-directory=/root", *(f"--setenv={k}={v}" for k, v in environment.items())]
-    words = [word.replace("$", "$$") for word in [*SHELL, *command]]  # systemd expands variables in arguments
+    variables = {"HOME": "/root", "PATH": PATH} | {k: os.environ[k] for k in PASSED if k in os.environ}
+    options = [f"--unit={unit}", f"--description={' '.join(command)}", "--working-directory=/root"]
+    options += [f"--setenv={k}={v}" for k, v in variables.items()]
+    words = [word.replace("$", "$$") for word in [*SHELL, *command]]  # systemd expands variables in them
     start = ["systemd-run", "--quiet", "--wait", "--collect", "--pipe", "--pty", *options, "--", *words]
-    # the terminal's Ctrl-C must reach the command, not systemd-run: with --pty it does by itself
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        ask(pid, "systemctl", "kill", f"--signal={number}", unit)
+
+    # a Ctrl-C must reach the command, not systemd-run; with --pty it does by itself
     with subprocess.Popen([*inside(pid), *start], start_new_session=not sys.stdin.isatty()) as running:
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-            signal.signal(
-                number, lambda n, _frame: ask(pid, "systemctl", "kill", f"--signal={n}", unit) and None
-            )
+            signal.signal(number, pass_on)
         return running.wait()

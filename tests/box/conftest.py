@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-HIVE_BOX = ROOT / "bin/hive-box"
+HIVE_BOX = os.fspath(ROOT / "bin/hive-box")
 
 Done = subprocess.CompletedProcess[str]
 Run = Callable[..., Done]
@@ -18,7 +18,8 @@ def hive_box(state: Path, *words: str, check: bool = True, **how: Any) -> Done:
     environment = os.environ | {"HIVE_BOX": str(state)}
     command = [HIVE_BOX, *words]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, **how)
-    assert done.returncode == 0 or not check, f"{words}: status {done.returncode}\n{done.stdout}{done.stderr}"
+    said = f"{words}: status {done.returncode}\n{done.stdout}{done.stderr}"
+    assert done.returncode == 0 or not check, said
     return done
 
 
