@@ -61,7 +61,8 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class Place:
-    state: Path  # what survives `down`
+    state: Path  # of this box, and of no other
+    disk: Path  # what survives `down`: the same, or a file system in a file where that lies on overlayfs
     lower: Path | None  # what `make install` made; None when hyperhive is installed on this very machine
     checkout: Path | None
     program: Path
@@ -129,7 +130,7 @@ def hiding_layer(place: Place, etc: Path) -> None:
     settings = Path("/etc/hyperhive/hive.toml")
     if place.lower is None and settings.exists():
         shutil.copy(settings, etc / "hyperhive")
-    write(etc / "machine-id", (place.state / "machine-id").read_text())
+    write(etc / "machine-id", (place.disk / "machine-id").read_text())
     write(etc / "hostname", "hyperhive\n")
     write(etc / "fstab", "")
     # often a bind mount or a link into /run: neither is in the overlay
@@ -147,7 +148,7 @@ def mount_root(place: Place, top: Path, root: Path) -> None:
     overlay(root / "usr", [*(p / "usr" for p in installed), Path("/usr")], top / "usr", top / "usr.work")
     hiding_layer(place, top / "hide")
     etcs = [*(p / "etc" for p in installed), top / "hide", Path("/etc")]
-    overlay(root / "etc", etcs, place.state / "etc", place.state / "etc.work")
+    overlay(root / "etc", etcs, place.disk / "etc", place.disk / "etc.work")
     for name in ("opt", "nix"):
         if os.path.ismount(f"/{name}"):
             bind_read_only(f"/{name}", root / name)
@@ -187,7 +188,7 @@ def make_devices(dev: Path) -> None:
 def mount_state(place: Place, root: Path) -> None:
     for name, to in {"lib": "var/lib/hyperhive", "journal": "var/log/journal"}.items():
         (root / to).mkdir(parents=True, exist_ok=True)
-        mount(place.state / name, root / to)
+        mount(place.disk / name, root / to)
     if place.checkout:
         (root / "srv/hyperhive").mkdir(parents=True, exist_ok=True)
         bind_read_only(place.checkout, root / "srv/hyperhive")

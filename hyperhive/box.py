@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 UP_MAX = 120  # seconds; units have limits of their own, far below
 DOWN_MAX = 20
+DISK_SIZE = "8G"  # at most: the file is sparse
 TARGET = "hyperhive.target"
 NEEDED = {
     "nsenter": "util-linux",
@@ -44,6 +45,8 @@ def refuse(code: str, text: str, hint: str) -> Problem:
 
 
 def locate(program: Path) -> Place:
+    if os.geteuid() != 0:
+        raise refuse("not-root", "only root can boot a box", "sudo hive-box ...")
     top = program.parent.parent
     checkout = top if (top / "Makefile").exists() else None
     usual = top / "build/box" if checkout else "/var/lib/hive-box"
@@ -52,7 +55,9 @@ def locate(program: Path) -> Place:
         if any(c in ":,\\" or c.isspace() for c in str(path)):
             text = f"{path} has a character in its name that overlayfs options cannot hold"
             raise refuse("bad-path", text, "use another directory")
-    return Place(state, top / "build/root" if checkout else None, checkout, program, scope_name(state))
+    state.mkdir(parents=True, exist_ok=True)
+    disk = state / "disk" if on_overlayfs(state) else state
+    return Place(state, disk, top / "build/root" if checkout else None, checkout, program, scope_name(state))
 
 
 def scope_name(state: Path) -> str:
@@ -60,8 +65,6 @@ def scope_name(state: Path) -> str:
 
 
 def check_machine(place: Place) -> None:
-    if os.geteuid() != 0:
-        raise refuse("not-root", "only root can boot a box", "sudo hive-box ...")
     missing = {package for tool, package in NEEDED.items() if not shutil.which(tool, path=PATH)}
     if not Path(boot.SYSTEMD).exists():
         missing.add("systemd")
@@ -74,7 +77,6 @@ def check_machine(place: Place) -> None:
 
 @contextlib.contextmanager
 def locked(place: Place) -> Iterator[None]:
-    place.state.mkdir(parents=True, exist_ok=True)
     with (place.state / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -83,7 +85,7 @@ def locked(place: Place) -> Iterator[None]:
 def see_cgroups(place: Place) -> Path:
     """The machine's cgroup2 tree, mounted for this process alone: it need not be mounted elsewhere."""
     top = place.state / "cgroup"
-    top.mkdir(parents=True, exist_ok=True)
+    top.mkdir(exist_ok=True)
     boot.private_mounts()
     boot.mount("cgroup2", top, "cgroup2")
     return top
@@ -140,14 +142,36 @@ def kill_all(cgroup: Path) -> None:
 
 def clear(place: Place, cgroup: Path) -> None:
     kill_all(cgroup)
-    shutil.rmtree(place.state / "etc.work", ignore_errors=True)
+    shutil.rmtree(place.disk / "etc.work", ignore_errors=True)
     (place.state / "notify").unlink(missing_ok=True)
 
 
+def on_overlayfs(path: Path) -> bool:
+    kind = ["stat", "--file-system", "--format=%T", os.fspath(path)]
+    said = subprocess.run(kind, check=True, stdout=subprocess.PIPE, text=True)
+    return said.stdout == "overlayfs\n"
+
+
+def mount_disk(place: Place) -> None:
+    """In a container, mostly: overlayfs can neither be an upper layer nor be mounted with mapped ids."""
+    image = place.state / "disk.img"
+    if not image.exists():
+        subprocess.run(["truncate", f"--size={DISK_SIZE}", image], check=True)
+        subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    place.disk.mkdir(exist_ok=True)
+    done = subprocess.run(["mount", "-o", "loop", image, place.disk], stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        text = f"{place.state} lies on overlayfs, and a loop device cannot be had: {done.stderr.strip()}"
+        raise refuse("on-overlayfs", text, "set HIVE_BOX to a directory on ext4, xfs, btrfs or tmpfs")
+
+
 def prepare(place: Place) -> None:
-    for name in ("etc", "etc.work", "lib", "journal", "root"):
-        (place.state / name).mkdir(exist_ok=True)
-    machine_id = place.state / "machine-id"
+    if place.disk != place.state:
+        mount_disk(place)
+    for name in ("etc", "etc.work", "lib", "journal"):
+        (place.disk / name).mkdir(exist_ok=True)
+    (place.state / "root").mkdir(exist_ok=True)
+    machine_id = place.disk / "machine-id"
     if not machine_id.exists():
         machine_id.write_text(f"{uuid.uuid4().hex}\n")
 
@@ -240,7 +264,7 @@ def failed_units(pid: int) -> str:
 def explain(place: Place, cgroup: Path) -> int:
     pid = pid_of(cgroup)
     jobs = ask(pid, "systemctl", "list-jobs", "--no-legend") if pid else "(its PID 1 died)"
-    journal = ["journalctl", f"--directory={place.state}/journal", "--lines=20", "--no-hostname"]
+    journal = ["journalctl", f"--directory={place.disk}/journal", "--lines=20", "--no-hostname"]
     last = subprocess.run(journal, stdout=subprocess.PIPE, text=True).stdout
     log.error("the box did not come up. Still to start:\n%s\nIts last words:\n%s", jobs, last)
     clear(place, cgroup)
