@@ -39,27 +39,25 @@ class Setup:
     base_url: str
     socket: str
     invocation: str
+    folder: Path  # for what the CLI reads at its start
+
+
+def write_files(setup: Setup) -> None:
+    setup.folder.mkdir(mode=0o700, exist_ok=True)
+    server = {"command": setup.mcp, "env": {"HIVE_SOCKET": setup.socket, "INVOCATION_ID": setup.invocation}}
+    (setup.folder / "mcp.json").write_text(json.dumps({"mcpServers": {"hive": server}}))
+    (setup.folder / "prompt.md").write_text(setup.prompt)
 
 
 def arguments(setup: Setup) -> list[str]:
-    server = {"command": setup.mcp, "env": {"HIVE_SOCKET": setup.socket, "INVOCATION_ID": setup.invocation}}
     built_in = sorted({rule.partition("(")[0] for rule in setup.allow if not rule.startswith("mcp__")})
-    line = [
-        setup.program,
-        "--print",
-        "--verbose",
-        "--input-format=stream-json",
-        "--output-format=stream-json",
-    ]
-    line += ["--mcp-config", json.dumps({"mcpServers": {"hive": server}}), "--strict-mcp-config"]
-    # Only what is listed exists, and of that only what the rules allow is done without asking (nobody is there to ask).
+    line = [setup.program, "--print", "--verbose"]
+    line += ["--input-format=stream-json", "--output-format=stream-json"]
+    line += [f"--mcp-config={setup.folder}/mcp.json", "--strict-mcp-config"]
+    line += [f"--append-system-prompt-file={setup.folder}/prompt.md", "--system-prompt-snapshot=off"]
+    # Only what is listed exists, and of that only what the rules allow is done: nobody is there to be asked.
     line += ["--setting-sources=", f"--tools={','.join(built_in)}", "--permission-mode=dontAsk"]
-    line += [
-        "--append-system-prompt",
-        setup.prompt,
-        "--system-prompt-snapshot=off",
-        f"--model={setup.model}",
-    ]
+    line += [f"--model={setup.model}"]
     line += [f"--resume={setup.session}"] if setup.session else []
     return [*line, "--allowedTools", "mcp__hive", *setup.allow]
 
@@ -86,6 +84,7 @@ class Claude:
         self.session = setup.session
         self.spoke = False
         self.buffer = bytearray()
+        write_files(setup)
         self.process = subprocess.Popen(
             arguments(setup),
             env=environment(setup),
@@ -109,7 +108,7 @@ class Claude:
                 raise Ended("it does not read any more") from e
 
     def turn(self, text: str, patience: float) -> Iterator[Event]:
-        """Every event of a turn; the last one has type 'result'. Silent after `patience` seconds without one."""
+        """Every event of a turn, the last of type 'result'. Silent after `patience` seconds without one."""
         content = [{"type": "text", "text": text}]
         self.say({"type": "user", "message": {"role": "user", "content": content}}, patience)
         yield from self.events(patience)

@@ -30,10 +30,11 @@ class Places:
     claude: str
     mcp: str
     base_url: str
+    runtime: Path
 
 
 def tell_systemd(state: str) -> None:
-    """sd_notify(3): nspawn passes READY= and STATUS= of the cage's first process on to the service manager."""
+    """sd_notify(3): nspawn passes READY= and STATUS= of the cage's first process on to systemd."""
     address = os.environ.get("NOTIFY_SOCKET")
     if address:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
@@ -109,6 +110,7 @@ class Harness:
                     base_url=self.places.base_url,
                     socket=self.places.socket,
                     invocation=self.invocation,
+                    folder=self.places.runtime,
                 )
             )
             self.cost = 0.0

@@ -110,7 +110,7 @@ def no_conversation(event: Event) -> bool:
 
 def hold(turn: Turn, failures: int) -> float:
     """How long to leave the endpoint alone: what it asked for, or longer each time."""
-    return min(WAIT_MAX, max(turn.retry_after, 5.0 * 2 ** min(failures - 1, 7)))
+    return min(WAIT_MAX, max(turn.retry_after, 5.0 * float(2 ** min(failures - 1, 7))))
 
 
 def record(turn: Turn, duration_ms: int, cost: float) -> Event:
@@ -142,8 +142,8 @@ def wake_prompt(blocks: list[str], waiting: int, *, redelivered: bool) -> str:
         lines.append(f"{waiting} more are waiting; you get them with recv or in your next turn.")
     if redelivered:
         lines.append(
-            "Those marked redelivered were given to an earlier run of yours that did not finish: look what was done"
-            " already before you do it again."
+            "Those marked redelivered were given to an earlier run of yours that did not finish:"
+            " look what was done already before you do it again."
         )
     return "\n".join([*lines, "", "\n\n".join(blocks)])
 
