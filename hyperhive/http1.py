@@ -28,11 +28,14 @@ class Connection:
         self.http = h11.Connection(role, max_incomplete_event_size=HEADERS_MAX)
         self.reader = reader
         self.writer = writer
+        self.head = False  # the last request wants no body
         self.idle = idle  # seconds that the peer may neither send nor take anything
 
     async def read(self) -> h11.Event:
         while True:
             event = self.http.next_event()
+            if isinstance(event, h11.Request):
+                self.head = event.method == b"HEAD"
             if isinstance(event, h11.Event):
                 return event
             if event is h11.PAUSED:
@@ -50,7 +53,7 @@ class Connection:
     async def respond(self, status: int, headers: Headers, body: bytes) -> None:
         length = (b"content-length", str(len(body)).encode())
         response = h11.Response(status_code=status, headers=[*headers, length])
-        await self.send(response, h11.Data(data=body), h11.EndOfMessage())
+        await self.send(response, h11.Data(data=b"" if self.head else body), h11.EndOfMessage())
 
     @property
     def may_respond(self) -> bool:
@@ -99,7 +102,7 @@ def listen(address: str) -> socket.socket:
             sock.listen(socket.SOMAXCONN)
             return sock
         return socket.create_server((kind, int(path)), backlog=128)
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, OverflowError) as e:
         hint = "give unix:PATH or 127.0.0.1:PORT"
         raise Problem(
             "bad-address", f"cannot listen on '{address}': {e}", hint=hint, exit_status=EX_CONFIG

@@ -236,10 +236,16 @@ def _rule(table: Table, where: str) -> Rule:
 
 
 def load(path: Path) -> Rules:
+    where = os.fspath(path)
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
-        reason = e.strerror if isinstance(e, OSError) else str(e)
-        raise _bad(os.fspath(path), f"cannot be read: {reason}") from e
-    _check_keys(table, os.fspath(path), ("rule",))
-    return Rules(path, _take_list(table, os.fspath(path), "rule", _rule))
+        source = path.read_text(encoding="utf-8")
+        table = tomllib.loads(source)
+    except OSError as e:
+        raise _bad(where, f"cannot be read: {e.strerror}") from e
+    except UnicodeDecodeError as e:
+        raise _bad(where, f"not UTF-8 at byte {e.start}") from e
+    except tomllib.TOMLDecodeError as e:
+        text = str(e).replace("end of document", f"line {len(source.splitlines())}")
+        raise _bad(where, f"not TOML: {text}") from e
+    _check_keys(table, where, ("rule",))
+    return Rules(path, _take_list(table, where, "rule", _rule))

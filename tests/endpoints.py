@@ -1,13 +1,14 @@
 """The model's side for tests: the real rehearsal model, the real gate, the real CLI, as processes."""
 
 import contextlib
+import http.client
 import json
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ PACKED = ROOT / "node_modules/@anthropic-ai/claude-code-linux-x64/claude"
 CLAUDE = os.environ.get("HIVE_CLAUDE", os.fspath(PACKED))
 ENV = os.environ | {"PYTHONPATH": os.fspath(ROOT)}
 PATIENCE = 60.0
+REHEARSAL: list[str | Path] = [sys.executable, ROOT / "bin/hive-rehearsal"]
+GATE: list[str | Path] = [sys.executable, ROOT / "bin/hive-gate"]
 
 Event = dict[str, Any]
 
@@ -42,30 +45,22 @@ def rehearsal(folder: Path, rules: str, listen: str = "127.0.0.1:0") -> Iterator
     path, log = folder / "rules.toml", folder / "log.jsonl"
     path.write_text(rules)
     log.touch()
-    command = [
-        sys.executable,
-        ROOT / "bin/hive-rehearsal",
-        "--listen",
-        listen,
-        "--rules",
-        path,
-        "--log",
-        log,
-    ]
-    with subprocess.Popen(
-        command, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    command = [*REHEARSAL, "--listen", listen, "--rules", path, "--log", log]
+    with (
+        (folder / "stderr").open("w") as stderr,
+        subprocess.Popen(command, env=ENV, stdout=subprocess.PIPE, stderr=stderr, text=True) as process,
+    ):
         assert process.stdout
         address = process.stdout.readline().strip()
-        assert address, process.stderr.read() if process.stderr else ""
+        assert address, (folder / "stderr").read_text()
         yield Rehearsal(address, path, log, process)
         process.terminate()
 
 
-def wait_for(path: Path, process: subprocess.Popen[Any]) -> None:
+def wait_until(met: Callable[[], object], process: subprocess.Popen[Any]) -> None:
     end = time.monotonic() + PATIENCE
-    while not path.exists():
-        assert process.poll() is None and time.monotonic() < end, f"no {path}"
+    while not met():
+        assert process.poll() is None and time.monotonic() < end
         time.sleep(0.01)
 
 
@@ -76,12 +71,16 @@ def gate(folder: Path, config: str, *arguments: str | Path, **setenv: str) -> It
     path, settings = folder / "gate.sock", folder / "hive.toml"
     settings.write_text(config)
     environment = {"PYTHONPATH": os.fspath(ROOT), **setenv}
-    command = ["systemd-socket-activate", "--listen", path, *(f"-E{k}={v}" for k, v in environment.items())]
-    program = [sys.executable, ROOT / "bin/hive-gate", "--config", settings, "--agents", folder / "agents"]
+    activate = [
+        "systemd-socket-activate",
+        f"--listen={path}",
+        *(f"-E{k}={v}" for k, v in environment.items()),
+    ]
+    command = [*activate, *GATE, "--config", settings, "--agents", folder / "agents", *arguments]
     with (folder / "gate.log").open("w") as log:
-        process = subprocess.Popen([*command, *program, *arguments], stderr=log, env=ENV)
+        process = subprocess.Popen(command, stderr=log, env=ENV)
     try:
-        wait_for(path, process)
+        wait_until(path.exists, process)
         path.chmod(0o666)
         yield path
     finally:
@@ -99,7 +98,7 @@ def agent(folder: Path, name: str, base: int) -> int:
 @contextlib.contextmanager
 def relay(path: Path, uid: int) -> Iterator[str]:
     """What the harness does in a cage: a TCP port of loopback whose bytes go to the gate, as `uid`."""
-    program = [sys.executable, "-I", ROOT / "tests/relay.py", path, str(uid)]
+    program: list[str | Path] = [sys.executable, "-I", ROOT / "tests/relay.py", path, str(uid)]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         port = process.stdout.readline().strip()
@@ -108,9 +107,42 @@ def relay(path: Path, uid: int) -> Iterator[str]:
         process.terminate()
 
 
-def connect(address: str) -> socket.socket:
-    host, _, port = address.rpartition("/")[2].rpartition(":")
+def connect(url: str) -> socket.socket:
+    host, _, port = url.removeprefix("http://").partition(":")
     return socket.create_connection((host, int(port)), timeout=PATIENCE)
+
+
+def talk(url: str, request: bytes) -> bytes:
+    """Everything that comes back until the server hangs up."""
+    with connect(url) as s:
+        s.sendall(request)
+        with contextlib.suppress(ConnectionResetError):
+            return b"".join(iter(lambda: s.recv(65536), b""))
+    return b""
+
+
+def ask(
+    url: str, method: str, path: str, body: Any = None, **headers: str
+) -> tuple[int, dict[str, str], bytes]:
+    client = http.client.HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE)
+    data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+    with contextlib.closing(client):
+        client.request(
+            method, path, data, {name.replace("_", "-"): value for name, value in headers.items()}
+        )
+        response = client.getresponse()
+        return response.status, {k.lower(): v for k, v in response.getheaders()}, response.read()
+
+
+def prompt(text: str, **more: Any) -> dict[str, Any]:
+    return {"model": "m", "max_tokens": 100, "messages": [{"role": "user", "content": text}], **more}
+
+
+def answer(url: str, text: str, **headers: str) -> str:
+    """The text that the model says to one prompt."""
+    status, _, data = ask(url, "POST", "/v1/messages", prompt(text), **headers)
+    assert status == 200, data
+    return "".join(part.get("text", "") for part in json.loads(data)["content"])
 
 
 def cli_env(home: Path, url: str, **more: str) -> dict[str, str]:
@@ -126,6 +158,49 @@ def cli_env(home: Path, url: str, **more: str) -> dict[str, str]:
         "DISABLE_TELEMETRY": "1",
     }
     return plain | more
+
+
+class Warm:
+    """A claude process that is fed one line per turn, as the harness does it."""
+
+    def __init__(self, home: Path, url: str, *arguments: str, **env: str) -> None:
+        formats = ["--print", "--verbose", "--input-format=stream-json", "--output-format=stream-json"]
+        self.process = subprocess.Popen(
+            [CLAUDE, *formats, *arguments],
+            env=cli_env(home, url, **env),
+            cwd=home,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def send(self, line: Event) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps(line) + "\n")
+        self.process.stdin.flush()
+
+    def say(self, text: str) -> None:
+        self.send({"type": "user", "message": {"role": "user", "content": text}})
+
+    def control(self, **request: str) -> None:
+        self.send({"type": "control_request", "request_id": "1", "request": request})
+
+    def until(self, kind: str) -> list[Event]:
+        """The events up to the next one of this type."""
+        assert self.process.stdout
+        seen: list[Event] = []
+        while not seen or seen[-1]["type"] != kind:
+            line = self.process.stdout.readline()
+            assert line, f"claude ended before a {kind}"
+            seen.append(json.loads(line))
+        return seen
+
+    def __enter__(self) -> "Warm":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.kill()
+        self.process.communicate()
 
 
 def claude(home: Path, url: str, text: str, *arguments: str, **env: str) -> list[Event]:
