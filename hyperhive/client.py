@@ -4,7 +4,6 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
 
 from hyperhive import wire
 from hyperhive.problem import EX_TEMPFAIL, Problem
@@ -12,6 +11,8 @@ from hyperhive.wire import Message
 
 ANSWER_WAIT = 30.0  # seconds beyond what the request itself may wait
 RETRY = 0.1  # seconds: a socket that is not there yet has no event that the standard library can wait for
+# 'no-harness' too: after a restart of the broker a tool may be back before the harness.
+AWAY = frozenset({"unreachable", "no-harness"})
 ONCE = frozenset({"spawn"})  # doing it again would answer 'exists'
 LATER = frozenset({"busy", "queue-full", "storage", "too-many"})
 
@@ -25,35 +26,52 @@ class Connection:
 
     def __init__(self, path: str) -> None:
         self.last_id = 0
+        self.buffer = bytearray()
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(ANSWER_WAIT)
         try:
             self.sock.connect(path)
         except PermissionError as e:
-            raise Problem("forbidden", f"not allowed to connect to {path}") from e
+            raise Problem("no-permission", f"not allowed to connect to {path}") from e
         except OSError as e:
             raise Lost(e.strerror or str(e)) from e
-        self.file = self.sock.makefile("rb")
 
     def ask(self, request: Message, timeout: float) -> Message:
         self.last_id += 1
         self.sock.settimeout(timeout)
         try:
             self.sock.sendall(wire.encode({"v": wire.VERSION, "id": self.last_id, **request}))
-            line = self.file.readline()
+            line = self.read_line()
         except TimeoutError as e:
+            self.close()  # or its answer would be taken for the next one's
             text = f"the broker did not answer '{request['op']}' within {timeout:.0f} s"
             raise Problem("no-answer", text, exit_status=EX_TEMPFAIL) from e
         except OSError as e:
             raise Lost(e.strerror or str(e)) from e
-        if not line.endswith(b"\n"):  # what a broker wrote that died is no answer
-            raise Lost("the broker hung up")
         return checked(wire.decode(line))
 
-    def events(self) -> Iterator[Message]:
-        self.sock.settimeout(None)
-        for line in self.file:
-            yield wire.decode(line)
+    def read_line(self) -> bytes:
+        """A whole line: what a broker wrote that died in the middle of it is none."""
+        start = 0
+        while (end := self.buffer.find(b"\n", start)) < 0:
+            start = len(self.buffer)
+            data = self.sock.recv(65536)
+            if not data:
+                raise Lost("the broker hung up")
+            self.buffer += data
+        line = bytes(self.buffer[:end])
+        del self.buffer[: end + 1]
+        return line
+
+    def next_event(self, timeout: float | None) -> Message | None:
+        """The next event, or None when none has come within so many seconds."""
+        self.sock.settimeout(timeout)
+        try:
+            return wire.decode(self.read_line())
+        except (TimeoutError, BlockingIOError):
+            return None
+        except OSError as e:
+            raise Lost(e.strerror or str(e)) from e
 
     def hang_up(self) -> None:
         """From any thread: what has arrived can still be read, then comes the end."""
@@ -63,7 +81,6 @@ class Connection:
             return  # it has ended already
 
     def close(self) -> None:
-        self.file.close()
         self.sock.close()
 
 
@@ -85,7 +102,7 @@ class Client:
         self.drop()
 
     def give_up(self) -> None:
-        """From any thread: the call that waits ends as 'given-up', unless its answer has arrived."""
+        """From any thread: the call that waits ends, unless its answer has arrived."""
         self.given_up.set()
         if connection := self.connection:
             connection.hang_up()
@@ -102,39 +119,46 @@ class Client:
         end = time.monotonic() + wait
         lost_at = 0.0
         while True:
-            sent = False
             try:
-                connection = self.connect()
-                sent = True
-                return connection.ask({"op": op, **fields}, wait + answer_wait)
-            except Lost as e:
-                self.drop()
-                if self.given_up.is_set():
-                    raise Problem("given-up", "the request was given up") from e
-                if sent and op in ONCE:
-                    raise Problem("lost", f"{e} before it answered", hint="look whether it was done") from e
+                return self.attempt(op, fields, wait + answer_wait)
+            except Problem as e:
+                if e.code not in AWAY or self.given_up.is_set():
+                    raise
                 lost_at = lost_at or time.monotonic()
                 if time.monotonic() - lost_at >= self.patience:
-                    text = f"cannot reach the broker at {self.path}: {e}"
-                    raise Problem("unreachable", text, exit_status=EX_TEMPFAIL) from e
+                    raise
             self.given_up.wait(RETRY)
             if wait:
                 wait = fields["wait_seconds"] = max(0, int(end - time.monotonic()))
 
-    def events(self) -> Iterator[Message]:
-        """Subscribe, and give each event; ends when the broker hangs up."""
+    def attempt(self, op: str, fields: Message, timeout: float) -> Message:
+        sent = False
+        try:
+            connection = self.connect()
+            sent = True
+            return connection.ask({"op": op, **fields}, timeout)
+        except Lost as e:
+            self.drop()
+            if sent and op in ONCE:
+                raise Problem("lost", f"{e} before it answered", hint="look whether it was done") from e
+            text = f"cannot reach the broker at {self.path}: {e}"
+            raise Problem("unreachable", text, exit_status=EX_TEMPFAIL) from e
+
+    def subscribe(self) -> Connection:
+        """The connection, which brings events from now on."""
         self.call("subscribe")
-        return self.connect().events()
+        return self.connect()
 
     def connect(self) -> Connection:
         if self.connection:
             return self.connection
-        self.connection = Connection(self.path)
+        connection = Connection(self.path)
         if self.hello:
-            self.greeting = self.connection.ask({"op": "hello", **self.hello}, ANSWER_WAIT)
+            self.greeting = connection.ask({"op": "hello", **self.hello}, ANSWER_WAIT)
+        self.connection = connection
         if self.given_up.is_set():  # it came before there was a connection to hang up
             raise Lost("given up")
-        return self.connection
+        return connection
 
     def drop(self) -> None:
         if self.connection:
@@ -143,7 +167,8 @@ class Client:
 
 
 def checked(answer: Message) -> Message:
-    if answer.get("ok") is True:
+    if answer.pop("ok", None) is True:
+        del answer["id"]
         return answer
     code = wire.get(answer, "error", str)
     raise Problem(code, wire.get(answer, "message", str), exit_status=EX_TEMPFAIL if code in LATER else 1)

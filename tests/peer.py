@@ -6,7 +6,6 @@ hangup) and "garbage". Every request is appended to LOG, one per line.
 """
 
 import json
-import os
 import sys
 import threading
 from pathlib import Path
@@ -51,5 +50,5 @@ if __name__ == "__main__":
     ANSWERS = json.loads(sys.argv[3])
     with ThreadingUnixStreamServer(sys.argv[1] + ".new", Peer) as server:
         server.daemon_threads = True
-        os.rename(sys.argv[1] + ".new", sys.argv[1])  # connections are accepted from the moment it is there
+        Path(sys.argv[1] + ".new").rename(sys.argv[1])  # from here on it is there, and it is listening
         server.serve_forever()

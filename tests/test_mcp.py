@@ -1,25 +1,26 @@
-"""hive-mcp as the CLI runs it: a child process with pipes, and a broker (a scripted one) on a unix socket."""
+"""hive-mcp on pipes, as the CLI runs it, with a scripted broker or the real one on a unix socket."""
 
-import contextlib
 import json
 import os
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
 from hyperhive import mail, wire
+from tests.hive import ROOT, Hive, hive
+from tests.scripted import Scripted, wait_until
 
-ROOT = Path(__file__).parent.parent
 HIVE_MCP = os.fspath(ROOT / "bin/hive-mcp")
-INVOCATION = "0123456789abcdef0123456789abcdef"
+INVOCATION = "0123456789abcdef" * 2
 HELLO = {"agent": "ada", "role": "agent", "waiting": 0, "turns": 0, "model": "rehearsal"}
 WHOAMI = {
     "agent": "ada",
@@ -27,9 +28,9 @@ WHOAMI = {
     "status": "",
     "waiting": 1,
     "leased": 2,
-    "peers": ["bob", "manager"],
+    "peers": ["bob", "eve"],
 }
-MAIL = {
+MAIL: dict[str, Any] = {
     "id": 12,
     "from": "bob",
     "to": "ada",
@@ -39,49 +40,12 @@ MAIL = {
     "attempts": 1,
     "redelivered": False,
 }
-
-
-def wait_until(condition: Any, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert process.poll() is None, f"{process.args!r} went away"
-        assert time.monotonic() < deadline, "it did not come to pass in 10 s"
-        time.sleep(0.01)
-
-
-class Broker:
-    """tests/peer.py on a socket, which can be stopped and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        self.socket = folder / "hive.sock"
-        self.log = folder / "log"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self, **answers: Any) -> None:
-        answers = {"hello": [HELLO], "whoami": [WHOAMI], **answers}
-        command = [sys.executable, ROOT / "tests/peer.py", self.socket, self.log, json.dumps(answers)]
-        self.socket.unlink(missing_ok=True)
-        self.process = subprocess.Popen(command)
-        wait_until(self.socket.exists, self.process)
-
-    def stop(self) -> None:
-        if self.process:
-            self.process.kill()
-            self.process.wait()
-            self.socket.unlink(missing_ok=True)
-            self.process = None
-
-    def requests(self, op: str) -> list[Any]:
-        lines = self.log.read_text().splitlines() if self.log.exists() else []
-        return [r for r in map(json.loads, lines) if r["op"] == op]
-
-    def wait_for(self, op: str, count: int = 1) -> None:
-        assert self.process
-        wait_until(lambda: len(self.requests(op)) >= count, self.process)
+BLOCK = '<mail id="12" from="bob" to="ada" sent="2026-11-22T10:00:00.000Z">\nhi\n</mail>'
+TOOLS = {"recv", "send", "whoami", "set_status", "request_next_turn"}
 
 
 class Server:
-    """bin/hive-mcp on pipes; ids count up from 1."""
+    """bin/hive-mcp, spoken to in raw lines; ids count up from 1."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
@@ -108,31 +72,412 @@ class Server:
     def start(self, tool: str, **arguments: Any) -> int:
         return self.request("tools/call", name=tool, arguments=arguments)
 
-    def call(self, tool: str, **arguments: Any) -> tuple[str, bool]:
-        id_ = self.start(tool, **arguments)
+    def result(self, id_: int) -> tuple[str, bool]:
         answer = self.read()
-        assert answer["id"] == id_
+        assert answer["id"] == id_, answer
         return answer["result"]["content"][0]["text"], answer["result"]["isError"]
 
+    def call(self, tool: str, **arguments: Any) -> tuple[str, bool]:
+        return self.result(self.start(tool, **arguments))
+
+    def say(self, tool: str, **arguments: Any) -> str:
+        text, is_error = self.call(tool, **arguments)
+        assert not is_error, text
+        return text
+
+    def alive(self) -> None:
+        id_ = self.request("ping")
+        assert self.read() == {"jsonrpc": "2.0", "id": id_, "result": {}}
+
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    b = Broker(tmp_path)
-    yield b
-    b.stop()
-
-
-def environment(broker: Broker) -> dict[str, str]:
-    return {"HIVE_SOCKET": os.fspath(broker.socket), "INVOCATION_ID": INVOCATION}
+def broker(tmp_path: Path) -> Iterator[Scripted]:
+    it = Scripted(tmp_path)
+    yield it
+    it.stop()
 
 
 @pytest.fixture
-def server(broker: Broker) -> Iterator[Server]:
-    with subprocess.Popen([HIVE_MCP], stdin=-1, stdout=-1, stderr=-1, env=environment(broker)) as process:
+def server(broker: Scripted) -> Iterator[Server]:
+    env = {"HIVE_SOCKET": os.fspath(broker.socket), "INVOCATION_ID": INVOCATION}
+    with subprocess.Popen([HIVE_MCP], stdin=-1, stdout=-1, env=env) as process:
         yield Server(process)
-        process.terminate()
+        process.kill()
 
 
-def test_initialize_needs_no_broker(server: Server) -> None:
-    server.request("initialize", protocolVersion="2025-06-18", capabilities={}, clientInfo={})
+@pytest.fixture
+def real(tmp_path: Path) -> Iterator[Hive]:
+    with hive(tmp_path) as it:
+        it.add("manager", "ada", "bob")
+        yield it
+
+
+def in_cage(real: Hive, name: str) -> tuple[list[str], dict[str, str]]:
+    """The command and environment of an agent's hive-mcp, with its uid: that may search pytest's folders."""
+    search = "+dac_read_search"
+    become = ["setpriv", f"--reuid={real.bases[name]}", "--clear-groups", f"--inh-caps={search}"]
+    command = [*become, f"--ambient-caps={search}", HIVE_MCP]
+    return command, {"HIVE_SOCKET": os.fspath(real.socket(name)), "INVOCATION_ID": INVOCATION}
+
+
+def caged(real: Hive, name: str) -> subprocess.Popen[bytes]:
+    command, env = in_cage(real, name)
+    return subprocess.Popen(command, stdin=-1, stdout=-1, env=os.environ | env)
+
+
+# the protocol
+
+
+@pytest.mark.parametrize("asked", ["2025-06-18", "2025-03-26", "2024-11-05"])
+def test_initialize_agrees_to_a_version_it_knows(server: Server, asked: str) -> None:
+    server.request("initialize", protocolVersion=asked, capabilities={}, clientInfo={})
+    result = server.read()["result"]
+    assert (result["protocolVersion"], result["capabilities"]) == (asked, {"tools": {}})
+    server.notify("notifications/initialized")
+    server.alive()
+
+
+def test_initialize_offers_its_newest_version_instead_of_one_it_does_not_know(server: Server) -> None:
+    server.request("initialize", protocolVersion="2099-01-01", capabilities={}, clientInfo={})
     assert server.read()["result"]["protocolVersion"] == "2025-06-18"
+
+
+def test_initialize_is_answered_within_60_ms_of_the_start() -> None:
+    line = b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18"}}\n'
+    took = []
+    for _ in range(10):
+        begin = time.monotonic()
+        with subprocess.Popen([HIVE_MCP], stdin=-1, stdout=-1) as process:
+            assert process.stdin and process.stdout
+            process.stdin.write(line)
+            process.stdin.flush()
+            assert process.stdout.readline()
+            took.append(time.monotonic() - begin)
+    assert min(took) < 0.06  # the least: other tests run beside this one
+
+
+def test_the_tools_and_their_schemas(server: Server) -> None:
+    server.request("tools/list")
+    tools = server.read()["result"]["tools"]
+    assert {tool["name"] for tool in tools} == TOOLS
+    for tool in tools:
+        schema = tool["inputSchema"]
+        assert (schema["type"], schema["additionalProperties"]) == ("object", False)
+        assert {*schema.get("required", [])} <= {*schema["properties"]}
+        assert all(about["description"] for about in schema["properties"].values())
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "id_"),
+    [
+        (b"{", -32700, None),
+        (b"\xff\xfe", -32700, None),
+        (b"[" * 100_000, -32700, None),
+        (b"9" * 10_000, -32700, None),
+        (b"x" * (3 * wire.LINE_MAX), -32700, None),
+        (b"[]", -32600, None),
+        (b'"text"', -32600, None),
+        (b"{}", -32600, None),
+        (b'{"jsonrpc":"2.0","id":4,"method":5}', -32600, 4),
+        (b'{"jsonrpc":"2.0","id":[],"method":"ping"}', -32600, None),
+        (b'{"jsonrpc":"2.0","id":"a","method":"ping","params":[]}', -32600, "a"),
+        (b'{"jsonrpc":"2.0","id":4,"method":"resources/list"}', -32601, 4),
+        (b'{"jsonrpc":"2.0","id":4,"method":"initialize","params":{}}', -32602, 4),
+        (b'{"jsonrpc":"2.0","id":4,"method":"tools/call","params":{}}', -32602, 4),
+        (b'{"jsonrpc":"2.0","id":4,"method":"tools/call","params":{"name":[]}}', -32602, 4),
+        (b'{"jsonrpc":"2.0","id":4,"method":"tools/call","params":{"name":"nap"}}', -32602, 4),
+        (
+            b'{"jsonrpc":"2.0","id":4,"method":"tools/call","params":{"name":"recv","arguments":1}}',
+            -32602,
+            4,
+        ),
+    ],
+    ids=lambda value: repr(value)[:60],
+)
+def test_what_is_wrong_has_a_code_and_the_next_line_works(
+    server: Server, line: bytes, code: int, id_: int | str | None
+) -> None:
+    server.write(line)
+    answer = server.read()
+    assert (answer["error"]["code"], answer["id"]) == (code, id_)
+    server.alive()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b'{"jsonrpc":"2.0","method":"notifications/unheard-of"}',
+        b'{"jsonrpc":"2.0","method":"ping"}',
+        b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":99}}',
+        b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":{}}}',
+        b'{"jsonrpc":"2.0","id":4,"result":{}}',
+    ],
+)
+def test_what_is_no_request_has_no_answer(server: Server, line: bytes) -> None:
+    server.write(line)
+    server.alive()
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "text"),
+    [
+        ("send", {"to": "bob"}, "'body' is missing"),
+        ("send", {"to": 1, "body": ""}, "'to' must be str"),
+        ("send", {"to": "bob", "body": "x", "cc": "y"}, "send has no argument 'cc'"),
+        ("send", {"to": "bob", "body": "\ud800"}, "'body' is not valid Unicode"),
+        ("send", {"to": "bob", "body": "é" * 40_000}, "'body' is 80000 bytes long"),
+        ("send", {"to": "bob", "body": "x", "in_reply_to": 0}, "'in_reply_to' must be from 1"),
+        ("recv", {"wait_seconds": "9"}, "'wait_seconds' must be int"),
+        ("recv", {"wait_seconds": -1}, "'wait_seconds' must be from 0"),
+        ("recv", {"wait_seconds": True}, "'wait_seconds' must be int"),
+        ("recv", {"max": 101}, "'max' must be from 1 to 100"),
+        ("whoami", {"x": 1}, "whoami has no argument 'x'"),
+        ("set_status", {"status": "x" * 201}, "'status' is 201 bytes long"),
+        ("request_next_turn", {"note": None}, "'note' must be str"),
+    ],
+    ids=str,
+)
+def test_wrong_arguments_name_the_field(server: Server, tool: str, arguments: Any, text: str) -> None:
+    said, is_error = server.call(tool, **arguments)
+    assert is_error and said.startswith(text)
+
+
+# with a scripted broker
+
+
+def test_a_hello_comes_first_and_names_the_run(server: Server, broker: Scripted) -> None:
+    broker.start(hello=[HELLO], whoami=[WHOAMI])
+    assert server.say("whoami") == (
+        "You are ada, role agent.\nYour status: (none set)\n"
+        "Mail: 1 waiting in the queue, 2 handed to you in this turn.\nYou can write to: bob, eve"
+    )
+    (hello,) = broker.requests("hello")
+    assert (hello["role"], hello["invocation"]) == ("tool", INVOCATION)
+
+
+def test_mail_is_shown_in_blocks_with_what_waits_and_a_long_wait_is_brought_down(
+    server: Server, broker: Scripted
+) -> None:
+    second = MAIL | {"id": 13, "in_reply_to": 3, "redelivered": True, "attempts": 2}
+    broker.start(recv=[{"messages": [MAIL, second], "waiting": 5}, {"messages": [], "waiting": 0}])
+    again = BLOCK.replace('"12"', '"13"').replace('Z">', 'Z" in_reply_to="3" redelivered="1">')
+    down = "(wait_seconds was brought down from 900 to 180, the longest that recv waits.)"
+    text = server.say("recv", wait_seconds=900, max=7)
+    assert text == f"{BLOCK}\n\n{again}\n\n(5 more waiting: call recv again.)\n\n{down}"
+    assert server.say("recv") == "No mail."
+    asked = [(r["wait_seconds"], r["max"]) for r in broker.requests("recv")]
+    assert asked == [(180, 7), (0, 20)]
+
+
+def test_a_parked_recv_holds_up_nothing(server: Server, broker: Scripted) -> None:
+    broker.start(recv=["park"], send=[{"ids": [7], "ahead": 2}])
+    server.start("recv", wait_seconds=180)
+    broker.wait_for("recv")
+    assert server.say("send", to="bob", body="x") == "Sent to bob as message 7 (2 ahead of it in the queue)."
+
+
+def test_cancelling_hangs_up_and_is_not_answered(server: Server, broker: Scripted) -> None:
+    broker.start(hello=[HELLO], recv=["park"], whoami=[WHOAMI])
+    id_ = server.start("recv", wait_seconds=180)
+    broker.wait_for("recv")
+    server.notify("notifications/cancelled", requestId=id_)
+    fds = Path(f"/proc/{server.process.pid}/fd")
+    wait_until(lambda: len([*fds.iterdir()]) == 3, server.process)  # no more than stdin, stdout, stderr
+    server.say("whoami")  # the next line that comes is the answer to this
+
+
+def test_an_id_that_is_under_way_is_refused(server: Server, broker: Scripted) -> None:
+    broker.start(recv=["park"])
+    id_ = server.start("recv", wait_seconds=180)
+    server.last_id -= 1
+    assert server.start("recv") == id_
+    assert server.read()["error"]["code"] == -32600
+
+
+def test_33_calls_at_once_are_too_many(server: Server, broker: Scripted) -> None:
+    broker.start(recv=["park"])
+    for _ in range(33):
+        server.start("recv", wait_seconds=180)
+    answer = server.read()
+    assert (answer["id"], answer["error"]["message"]) == (33, "32 calls are under way")
+
+
+def test_an_error_of_the_broker_is_the_tool_s_error(server: Server, broker: Scripted) -> None:
+    broker.start(send=[{"ok": False, "error": "unknown-agent", "message": "no agent is called 'bo'"}])
+    assert server.call("send", to="bo", body="x") == ("no agent is called 'bo'", True)
+
+
+@pytest.mark.parametrize("death", ["hangup", "half"])
+def test_a_send_whose_answer_was_lost_is_sent_again_under_its_key(
+    server: Server, broker: Scripted, death: str
+) -> None:
+    broker.start(send=[death, {"ids": [7], "ahead": 0}])
+    assert server.say("send", to="bob", body="x") == "Sent to bob as message 7."
+    first, second = broker.requests("send")
+    assert first["key"] == second["key"] and len(first["key"]) == 32
+
+
+def test_two_sends_have_two_keys(server: Server, broker: Scripted) -> None:
+    broker.start(send=[{"ids": [7], "ahead": 0}])
+    server.say("send", to="bob", body="x")
+    server.say("send", to="bob", body="x")
+    first, second = broker.requests("send")
+    assert first["key"] != second["key"]
+
+
+def test_a_call_waits_for_a_broker_that_is_not_there_yet(server: Server, broker: Scripted) -> None:
+    id_ = server.start("whoami")
+    server.alive()
+    broker.start(whoami=[WHOAMI])
+    assert server.result(id_)[0].startswith("You are ada")
+
+
+def test_a_parked_recv_goes_on_after_a_restart_and_before_the_harness_is_back(
+    server: Server, broker: Scripted
+) -> None:
+    broker.start(recv=["park"])
+    id_ = server.start("recv", wait_seconds=100)
+    broker.wait_for("recv")
+    broker.stop()
+    gone = {"ok": False, "error": "no-harness", "message": "no harness is connected"}
+    broker.start(recv=[gone, gone, {"messages": [MAIL], "waiting": 0}])
+    assert server.result(id_) == (BLOCK, False)
+    waits = [r["wait_seconds"] for r in broker.requests("recv")]
+    assert waits[0] == 100 and 80 < waits[-1] < 100
+
+
+def test_what_is_no_answer_ends_the_call_with_an_error(server: Server, broker: Scripted) -> None:
+    broker.start(whoami=["garbage"])
+    text, is_error = server.call("whoami")
+    assert is_error and text.startswith("not JSON")
+    server.alive()
+
+
+def test_another_turn_is_mail_to_oneself(server: Server, broker: Scripted) -> None:
+    broker.start(whoami=[WHOAMI], send=[{"ids": [7], "ahead": 0}])
+    server.say("request_next_turn", note="look at the tests")
+    server.say("request_next_turn")
+    bodies = [(r["to"], r["body"]) for r in broker.requests("send")]
+    own = "You asked yourself for another turn."
+    assert bodies == [("ada", f"{own} Your note:\nlook at the tests"), ("ada", own)]
+
+
+def test_the_end_of_stdin_ends_it_at_once_also_with_a_parked_recv(server: Server, broker: Scripted) -> None:
+    broker.start(recv=["park"])
+    server.start("recv", wait_seconds=180)
+    broker.wait_for("recv")
+    assert server.process.stdin
+    server.process.stdin.close()
+    assert server.process.wait(2) == 0
+
+
+def test_it_ends_when_nobody_reads_its_answers(server: Server) -> None:
+    assert server.process.stdout
+    server.process.stdout.close()
+    server.request("ping")
+    assert server.process.wait(2) == 0
+
+
+# with the real broker
+
+
+def test_the_official_sdk_and_the_real_broker(real: Hive) -> None:
+    harness, bob = real.agent("ada", invocation=INVOCATION), real.agent("bob")
+    (command, *arguments), env = in_cage(real, "ada")
+    server = StdioServerParameters(command=command, args=arguments, env=env)
+
+    async def converse() -> None:
+        async with stdio_client(server) as pipes, ClientSession(*pipes) as session:
+            await session.initialize()
+            assert {tool.name for tool in (await session.list_tools()).tools} == TOOLS
+
+            async def call(tool: str, arguments: Any = None) -> str:
+                result = await session.call_tool(tool, arguments)
+                (content,) = result.content
+                assert content.type == "text" and not result.is_error, content
+                return content.text
+
+            assert "You are ada, role agent." in await call("whoami")
+            assert await call("set_status", {"status": "trying"}) == "Status set."
+            assert await call("send", {"to": "bob", "body": "hello"}) == "Sent to bob as message 3."
+            assert [m["body"] for m in bob.ask("recv", wait_seconds=20)["messages"]] == ["hello"]
+            bob.ask("send", to="ada", body="back", in_reply_to=3)
+            text = await call("recv", {"wait_seconds": 20})
+            assert text.startswith('<mail id="4" from="bob" to="ada" sent="') and 'in_reply_to="3"' in text
+            await call("request_next_turn")
+            assert 'from="ada" to="ada"' in await call("recv")
+
+    anyio.run(converse)
+    assert harness.ask("ack")["acked"] == 2  # the leases are the harness's
+
+
+def test_a_cancelled_recv_loses_no_mail(real: Hive) -> None:
+    """Whether the hang-up or the mail comes first: it is handed out once, or is in the queue still."""
+    real.agent("ada", invocation=INVOCATION)
+    operator = real.operator()
+    with caged(real, "ada") as process:
+        server = Server(process)
+        for number in range(20):
+            id_ = server.start("recv", wait_seconds=100)
+            server.say("set_status", status=f"{number}")
+            operator.write("send", to="ada", body=f"<{number}>")
+            server.notify("notifications/cancelled", requestId=id_)
+            last = server.start("recv", wait_seconds=20)
+            answers = [server.read()]
+            if answers[0]["id"] != last:
+                operator.ask("send", to="ada", body="enough")  # the first had it all, and the second waits
+                answers.append(server.read())
+            text = "".join(a["result"]["content"][0]["text"] for a in answers)
+            assert text.count(f"<{number}>") == 1, text
+        process.kill()
+
+
+def test_a_real_restart_of_the_broker(real: Hive) -> None:
+    real.agent("ada", invocation=INVOCATION)
+    with caged(real, "ada") as process:
+        server = Server(process)
+        server.say("whoami")
+        id_ = server.start("recv", wait_seconds=100)
+        real.kill()
+        real.start()
+        real.operator().ask("status")  # socket-activate starts it at the first connection
+        real.agent("ada", invocation="f" * 32)
+        real.operator().ask("send", to="ada", body="after the restart")
+        text, is_error = server.result(id_)
+        assert "after the restart" in text and not is_error
+        process.kill()
+
+
+# blocks
+
+
+PIECES = [*"<>/ mMaAiIlL\n\t-x", "&lt;", "</mail>", "<mail "]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
+def test_a_body_cannot_end_its_block_or_begin_another(body: str) -> None:
+    text = mail.block(MAIL | {"body": body}).lower()
+    assert text.count("<mail") == 1 and text.count("</mail") == 1 and text.endswith("\n</mail>")
+
+
+@pytest.mark.parametrize(
+    "tag", ["</mail>", "</MAIL>", "< / mail>", "<\n/mail>", "<mail id='9'>", "<\u200b/mail>"]
+)
+def test_what_looks_like_a_tag_is_escaped(tag: str) -> None:
+    assert mail.block(MAIL | {"body": f"a {tag} b"}).split("\n", 1)[1] == f"a &lt;{tag[1:]} b\n</mail>"
+
+
+def test_other_markup_stays_as_it_is() -> None:
+    body = "if (a < b && c > d) <b>x</b> <email> &lt; <<<"
+    assert body in mail.block(MAIL | {"body": body})
+
+
+def test_a_hostile_body_is_escaped_in_linear_time() -> None:
+    begin = time.monotonic()
+    mail.block(MAIL | {"body": "<" * wire.BODY_MAX})
+    assert time.monotonic() - begin < 1
+
+
+def test_attributes_are_escaped() -> None:
+    assert 'from="a&quot; id=&quot;1&quot;&gt;&lt;"' in mail.block(MAIL | {"from": 'a"\nid="1"><'})
