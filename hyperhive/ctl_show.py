@@ -1,0 +1,194 @@
+"""Agents, turns and messages as hivectl shows them."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from hyperhive import ctl_text
+from hyperhive.ctl_text import MISSING, Column, age, clock, counted, line
+from hyperhive.wire import Message
+
+AGENTS = (
+    Column("AGENT"),
+    Column("STATE"),
+    Column("MAIL", right=True),
+    Column("TURNS", right=True),
+    Column("LAST TURN"),
+    Column("DOES", fill=True),
+)
+TURNS = (
+    Column("TURN", right=True),
+    Column("BEGAN"),
+    Column("TOOK", right=True),
+    Column("OUTCOME"),
+    Column("TOOLS", right=True),
+    Column("IN", right=True),
+    Column("OUT", right=True),
+    Column("COST", right=True),
+    Column("NOTE", fill=True),
+)
+MAIL = (
+    Column("ID", right=True),
+    Column("SENT"),
+    Column("FROM"),
+    Column("TO"),
+    Column("STATE"),
+    Column("BODY", fill=True),
+)
+STATES = ("working", "awake", "asleep", "paused", "quarantined")
+
+
+def agent_row(agent: Message) -> list[str]:
+    last = f"{age(agent['last_turn_at'])} ago" if agent["last_turn_at"] else MISSING
+    if agent["last_outcome"] not in (None, "ok"):
+        last += f", {agent['last_outcome']}"
+    does = agent["doing"] or agent["status"] or agent["description"] or ""
+    mail = str(agent["waiting"] + agent["leased"])
+    return [agent["name"], agent["state"], mail, str(agent["turns"]), last, line(does)]
+
+
+def mail_row(message: Message) -> list[str]:
+    return [
+        str(message["id"]),
+        clock(message["sent_at"]),
+        message["from"],
+        message["to"],
+        message["state"],
+        line(message["body"]),
+    ]
+
+
+def turn_row(turn: Message) -> list[str]:
+    return [
+        str(turn["number"]),
+        clock(turn["started_at"]),
+        f"{turn['duration_ms'] / 1000:.1f} s",
+        turn["outcome"],
+        str(turn["tool_calls"]),
+        str(turn["tokens_in"] + turn["tokens_cache_read"] + turn["tokens_cache_write"]),
+        str(turn["tokens_out"]),
+        f"${turn['cost_usd']:.2f}",
+        line(turn.get("error") or ""),
+    ]
+
+
+def by_state(agents: Iterable[Message]) -> str:
+    counts = Counter(agent["state"] for agent in agents)
+    return ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+
+
+def headline(about: Message, agents: list[Message]) -> str:
+    return (
+        f"{counted(about['agents'], 'agent')} ({by_state(agents)}), {about['queued']} queued, "
+        f"{about['leased']} in a turn, {about['dead']} dead, inbox {about['inbox']}"
+    )
+
+
+def status(about: Message, agents: list[Message]) -> None:
+    """One screen: is it well, and what waits."""
+    rows = [
+        ("broker", f"{about['version']}, up {age(about['started_at'])}, pid {about['pid']}"),
+        ("agents", f"{about['agents']}: {by_state(agents)}" if agents else "none yet (hivectl spawn NAME)"),
+        ("mail", f"{about['queued']} queued, {about['leased']} in a turn, {about['dead']} dead"),
+        ("inbox", f"{about['inbox']} unread" + (" (hivectl inbox)" if about["inbox"] else "")),
+    ]
+    print_pairs(rows)
+    waiting = [a for a in agents if a["waiting"]]
+    for agent in sorted(waiting, key=lambda a: -int(a["waiting"]))[:10]:
+        print(f"{counted(agent['waiting'], 'message')} for {agent['name']}, {agent['state']}")
+    for agent in agents:
+        if agent["state"] == "quarantined":
+            unit = f"hive-agent@{agent['name']}"
+            print(f"{agent['name']} is quarantined: see journalctl -u {unit}, then")
+            print(f"  systemctl reset-failed '{unit}.*' && systemctl start {unit}.socket")
+
+
+def agent(shown: Message) -> None:
+    about = shown["agent"]
+    rows = [
+        ("agent", f"{about['name']} ({about['role']})"),
+        ("state", about["state"] + (f": {line(about['doing'])}" if about["doing"] else "")),
+        ("status", status_of(about)),
+        ("job", line(about["description"]) or MISSING),
+        ("model", line(about["model"] or "the hive's default")),
+        ("mail", f"{about['waiting']} queued, {about['leased']} in a turn"),
+        ("turns", str(about["turns"])),
+        ("created", f"{clock(about['created_at'])}, {age(about['created_at'])} ago"),
+        ("uids", f"{about['uid_base']} to {about['uid_base'] + 65535}"),
+        ("unit", f"hive-agent@{about['name']}.service, machine h-{about['name']}"),
+    ]
+    print_pairs(rows)
+    if shown["recent_turns"]:
+        print()
+        ctl_text.print_table(TURNS, [turn_row(turn) for turn in shown["recent_turns"]])
+    if shown["messages"]:
+        print()
+        mail(shown["messages"])
+
+
+def status_of(about: Message) -> str:
+    return f"{line(about['status'])} ({age(about['status_at'])} ago)" if about["status"] else MISSING
+
+
+def print_pairs(rows: Iterable[tuple[str, str]]) -> None:
+    for name, value in rows:
+        print(f"{name:<8} {value}")
+
+
+def mail(messages: Iterable[Message]) -> None:
+    ctl_text.print_table(MAIL, [mail_row(message) for message in messages])
+
+
+def letter(message: Message) -> None:
+    """A message in full."""
+    facts: list[Any] = [f"from {message['from']}", clock(message["sent_at"])]
+    if message["in_reply_to"]:
+        facts.append(f"reply to {message['in_reply_to']}")
+    if message["state"] == "queued":
+        facts.append("unread")
+    head = f"-- {message['id']} " + ", ".join(facts) + " --"
+    if ctl_text.on_terminal():
+        ctl_text.console().print(head, style="bold")
+    else:
+        print(head)
+    print(ctl_text.clean(message["body"]).rstrip("\n"))
+    print()
+
+
+def flow(message: Message) -> str:
+    """A message as one line of the flow."""
+    reply = f" (to {message['in_reply_to']})" if message["in_reply_to"] else ""
+    at = clock(message["sent_at"])
+    return f"{message['id']:>6}  {at}  {message['from']} -> {message['to']}{reply}: {line(message['body'])}"
+
+
+def event(event: Message) -> str:
+    """An event as one line for those who watch."""
+    match event["event"]:
+        case "mail":
+            return f"{event['from']} -> {event['to']}: {line(event['body'])}"
+        case "delivered":
+            again = f", for the {event['attempts']}. time" if event["attempts"] > 1 else ""
+            return f"{event['agent']} has message {event['id']}{again}"
+        case "done":
+            return f"{event['agent']} is done with message {event['id']}"
+        case "requeued" | "dead":
+            became = "is back in the queue" if event["event"] == "requeued" else "is given up"
+            return f"message {event['id']} of {event['agent']} {became}: {line(event['reason'])}"
+        case "awake":
+            took = f" after {event['wake_ms']} ms" if event["wake_ms"] is not None else ""
+            return f"{event['agent']} is awake{took}"
+        case "progress":
+            return f"{event['agent']} turn {event['number']}: {line(event['text'])}"
+        case "turn":
+            took = f"{event['duration_ms'] / 1000:.1f} s"
+            return f"{event['agent']} turn {event['number']} ended: {event['outcome']}, {took}"
+        case "status":
+            return f"{event['agent']} says: {line(event['status'])}"
+        case "spawned":
+            return f"{event['agent']} was created"
+        case "woken":
+            return f"{event['agent']} is woken"
+        case "asleep":
+            return f"{event['agent']} is asleep" + ("" if event["orderly"] else ", without having said so")
+    return str(event["event"])

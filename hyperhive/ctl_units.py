@@ -1,0 +1,37 @@
+"""What systemd knows of the agents' units: who is paused, who is in quarantine."""
+
+import re
+from typing import Any
+
+from hyperhive import names
+
+PATTERN = b"hive-agent@*.socket"
+
+
+def sockets() -> dict[str, str] | None:
+    """The ActiveState of each agent's socket unit; None when the bus cannot be reached."""
+    # here, as it takes 70 ms and most verbs do not need it
+    from pystemd.dbusexc import DBusBaseError
+    from pystemd.dbuslib import DBus
+    from pystemd.systemd1 import Manager
+
+    try:
+        with DBus() as bus, Manager(bus=bus) as manager:
+            units: list[tuple[Any, ...]] = manager.Manager.ListUnitsByPatterns([], [PATTERN])
+    except DBusBaseError:
+        return None
+    found = {}
+    for name, _description, _load, active, *_ in units:
+        match = re.fullmatch(rf"hive-agent@({names.RULE})\.socket", name.decode())
+        if match:
+            found[match[1]] = active.decode()
+    return found
+
+
+def state(agent: dict[str, Any], active: dict[str, str] | None) -> str:
+    socket = active.get(agent["name"], "inactive") if active is not None else "active"
+    if socket == "failed":
+        return "quarantined"
+    if agent["awake"]:
+        return "working" if agent["doing"] is not None else "awake"
+    return "asleep" if socket in ("active", "activating", "reloading") else "paused"
