@@ -5,6 +5,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
 from hyperhive import mail, wire
+from tests import endpoints
 from tests.hive import ROOT, Hive, hive
 from tests.scripted import Scripted, wait_until
 
@@ -481,3 +483,45 @@ def test_a_hostile_body_is_escaped_in_linear_time() -> None:
 
 def test_attributes_are_escaped() -> None:
     assert 'from="a&quot; id=&quot;1&quot;&gt;&lt;"' in mail.block(MAIL | {"from": 'a"\nid="1"><'})
+
+
+# with the real CLI
+
+RULES = """
+[[rule]]
+text = "begin"
+[[rule.steps]]
+call = [{ name = "mcp__hive__whoami", input = {} }]
+[[rule.steps]]
+call = [{ name = "mcp__hive__send", input = { to = "bob", body = "{tool_result}" } }]
+[[rule.steps]]
+call = [{ name = "mcp__hive__recv", input = { wait_seconds = 100 } }]
+[[rule.steps]]
+call = [{ name = "mcp__hive__request_next_turn", input = { note = "go on" } }]
+[[rule.steps]]
+say = "ended"
+"""
+
+
+def test_the_real_cli_uses_the_tools(real: Hive, tmp_path: Path) -> None:
+    harness, bob = real.agent("ada", invocation=INVOCATION), real.agent("bob")
+    (command, *arguments), env = in_cage(real, "ada")
+    config = {"mcpServers": {"hive": {"command": command, "args": arguments, "env": env}}}
+    options = ["--strict-mcp-config", "--allowedTools", "mcp__hive", "--mcp-config", json.dumps(config)]
+    with endpoints.rehearsal(tmp_path / "model", RULES) as model, ThreadPoolExecutor() as pool:
+        running = pool.submit(endpoints.claude, tmp_path / "home", model.url, "begin", *options)
+        (message,) = bob.ask("recv", wait_seconds=60)["messages"]
+        assert message["body"].startswith("You are ada, role agent.")
+        bob.ask("send", to="ada", body="an answer", in_reply_to=message["id"])
+        lines = running.result()
+    (start,) = (line for line in lines if line.get("subtype") == "init")
+    assert {"name": "hive", "status": "connected"}.items() <= start["mcp_servers"][0].items()
+    assert {f"mcp__hive__{tool}" for tool in TOOLS} <= {*start["tools"]}
+    assert lines[-1]["result"] == "ended"
+    results = [
+        part["content"] for line in lines if line["type"] == "user" for part in line["message"]["content"]
+    ]
+    assert any("an answer" in str(result) for result in results)
+    assert [m["body"] for m in harness.ask("recv")["messages"]] == [
+        "You asked yourself for another turn. Your note:\ngo on"
+    ]
