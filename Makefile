@@ -27,8 +27,8 @@ PAGES := $(patsubst man/%.rst,build/man/%,$(wildcard man/*.rst))
 
 .PHONY: demo check bench install lock clean setup packages root
 demo: setup root
-	bin/hive-box up
-	bin/hive-demo
+	bin/hive-box up $(if $(ANTHROPIC_API_KEY),--net=host)
+	.venv/bin/python bin/hive-demo
 
 bench: setup root
 	bin/hive-bench
