@@ -4,7 +4,8 @@ import time
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
 
 from hyperhive.client import Client
 from hyperhive.ctl_text import clean
@@ -14,8 +15,8 @@ from hyperhive.wire import Message
 ALLOW = 'allow = ["Read", "Write", "Edit", "Bash"]'
 CREW = {"manager": "shares out the work", "ada": "writes", "bob": "checks"}
 TASK = (
-    "Please have a haiku about sleeping agents written: ada writes it to /state/haiku.txt in her cage with a Bash"
-    " command, bob checks it, and you send me the text when both are done."
+    "Please have a haiku about sleeping agents written: ada writes it to /state/haiku.txt in her cage"
+    " with a Bash command, bob checks it, and you send me the text when both are done."
 )
 ANSWER_MAX = 300  # seconds of silence after which something is wrong
 
@@ -23,8 +24,12 @@ console = Console(highlight=False)
 
 
 def line(began: float, who: str, text: str) -> None:
+    row = Table.grid(padding=(0, 2))
+    for width in (9, 7, None):
+        row.add_column(width=width)
     took = f"{time.monotonic() - began:7.2f} s"
-    console.print(f"[dim]{took}[/]  [bold]{who:<8}[/] {escape(clean(' '.join(text.split())))}")
+    row.add_row(Text(took, style="dim"), Text(who, style="bold"), Text(clean(" ".join(text.split()))))
+    console.print(row)
 
 
 def show(began: float, event: Message) -> None:
@@ -37,10 +42,10 @@ def show(began: float, event: Message) -> None:
         case "mail":
             line(began, event["from"], f"→ {event['to']}: {event['body']}")
         case "progress":
-            line(began, event["agent"], f"  turn {event['number']}: {event['text']}")
+            line(began, event["agent"], f"turn {event['number']}: {event['text']}")
         case "turn":
             about = f"{event['outcome']}, {event['duration_ms']} ms, {event['tool_calls']} tool calls"
-            line(began, event["agent"], f"  turn {event['number']} ended: {about}")
+            line(began, event["agent"], f"turn {event['number']} ended: {about}")
         case "requeued" | "dead":
             line(began, event["agent"], f"message {event['id']} {event['event']}: {event['reason']}")
 
