@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
 
 from hyperhive import ctl_text
 from hyperhive.ctl_text import MISSING, Column, age, clock, counted, line
@@ -95,7 +94,8 @@ def status(about: Message, agents: list[Message]) -> None:
     print_pairs(rows)
     waiting = [a for a in agents if a["waiting"]]
     for agent in sorted(waiting, key=lambda a: -int(a["waiting"]))[:10]:
-        print(f"{counted(agent['waiting'], 'message')} for {agent['name']}, {agent['state']}")
+        waits = "waits" if agent["waiting"] == 1 else "wait"
+        print(f"{counted(agent['waiting'], 'message')} {waits} for {agent['name']} ({agent['state']})")
     for agent in agents:
         if agent["state"] == "quarantined":
             unit = f"hive-agent@{agent['name']}"
@@ -120,10 +120,10 @@ def agent(shown: Message) -> None:
     print_pairs(rows)
     if shown["recent_turns"]:
         print()
-        ctl_text.print_table(TURNS, [turn_row(turn) for turn in shown["recent_turns"]])
+        ctl_text.print_table(TURNS, [turn_row(turn) for turn in reversed(shown["recent_turns"])])
     if shown["messages"]:
         print()
-        mail(shown["messages"])
+        mail(reversed(shown["messages"]))
 
 
 def status_of(about: Message) -> str:
@@ -141,7 +141,7 @@ def mail(messages: Iterable[Message]) -> None:
 
 def letter(message: Message) -> None:
     """A message in full."""
-    facts: list[Any] = [f"from {message['from']}", clock(message["sent_at"])]
+    facts = [f"from {message['from']}", clock(message["sent_at"])]
     if message["in_reply_to"]:
         facts.append(f"reply to {message['in_reply_to']}")
     if message["state"] == "queued":
@@ -163,32 +163,24 @@ def flow(message: Message) -> str:
 
 
 def event(event: Message) -> str:
-    """An event as one line for those who watch."""
+    """An event as one line for those who watch; "" for what the agents' table shows already."""
     match event["event"]:
         case "mail":
             return f"{event['from']} -> {event['to']}: {line(event['body'])}"
-        case "delivered":
-            again = f", for the {event['attempts']}. time" if event["attempts"] > 1 else ""
-            return f"{event['agent']} has message {event['id']}{again}"
-        case "done":
-            return f"{event['agent']} is done with message {event['id']}"
-        case "requeued" | "dead":
-            became = "is back in the queue" if event["event"] == "requeued" else "is given up"
-            return f"message {event['id']} of {event['agent']} {became}: {line(event['reason'])}"
+        case "requeued":
+            return f"message {event['id']} to {event['agent']} is back in the queue: {line(event['reason'])}"
+        case "dead":
+            return f"message {event['id']} to {event['agent']} is given up: {line(event['reason'])}"
         case "awake":
             took = f" after {event['wake_ms']} ms" if event["wake_ms"] is not None else ""
             return f"{event['agent']} is awake{took}"
-        case "progress":
-            return f"{event['agent']} turn {event['number']}: {line(event['text'])}"
+        case "asleep":
+            return f"{event['agent']} is asleep" + ("" if event["orderly"] else " without having said so")
         case "turn":
             took = f"{event['duration_ms'] / 1000:.1f} s"
-            return f"{event['agent']} turn {event['number']} ended: {event['outcome']}, {took}"
+            return f"{event['agent']} ended turn {event['number']}: {event['outcome']}, {took}"
         case "status":
-            return f"{event['agent']} says: {line(event['status'])}"
+            return f"{event['agent']}: {line(event['status'])}"
         case "spawned":
             return f"{event['agent']} was created"
-        case "woken":
-            return f"{event['agent']} is woken"
-        case "asleep":
-            return f"{event['agent']} is asleep" + ("" if event["orderly"] else ", without having said so")
-    return str(event["event"])
+    return ""

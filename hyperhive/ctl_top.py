@@ -26,6 +26,7 @@ REDRAW = 0.1  # seconds at least from one drawing to the next, however many even
 TICK = 5.0  # seconds after which ages are drawn anew, and a broker that is away is tried again
 ORDER = ("working", "quarantined", "awake", "paused", "asleep")
 EVENTS_SHARE = 3  # a third of the screen
+QUIT = (b"q", b"Q", b"")
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def arrived(source: Connection) -> list[Message]:
     events = []
     while event := source.next_event(0):
         events.append(event)
-    return [event for event in events if "at" in event]  # fell-behind has none, and the end follows it
+    return [event for event in events if ctl_show.event(event)]
 
 
 def run(connect: Callable[[float], Client]) -> None:
@@ -118,7 +119,7 @@ def run(connect: Callable[[float], Client]) -> None:
                 ready = select.select([*fds, *([source.sock.fileno()] if source else [])], [], [], TICK)[0]
             if resized in ready:
                 os.read(resized, 4096)
-            if stdin and stdin[0] in ready and os.read(stdin[0], 64) in (b"q", b"Q", b""):
+            if stdin and stdin[0] in ready and os.read(stdin[0], 64) in QUIT:
                 return
             try:
                 source = source or listening.subscribe()

@@ -1,0 +1,87 @@
+"""The man pages: true to the programs, and rendered without a complaint."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hyperhive import operations, tools
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted((ROOT / "man").glob("*.rst"))
+PROGRAMS = [page for page in PAGES if (ROOT / "bin" / page.name.split(".")[0]).exists()]
+ENV = os.environ | {"PYTHONPATH": os.fspath(ROOT), "COLUMNS": "100"}
+
+
+def page_name(page: Path) -> str:
+    return page.stem
+
+
+def help_of(*command: str) -> str:
+    """What it prints for --help; nothing when it has no options at all."""
+    line = [sys.executable, os.fspath(ROOT / "bin" / command[0]), *command[1:], "--help"]
+    done = subprocess.run(
+        line, env=ENV, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20
+    )
+    return done.stdout
+
+
+def options(text: str) -> set[str]:
+    return {*re.findall(r"^  (?:-\w, )?(--[a-z][a-z-]*)", text, re.M)}
+
+
+def words(program: str) -> set[str]:
+    text = help_of(program)
+    verbs = {*re.findall(r"^    ([a-z][a-z-]*)(?: |$)", text, re.M)}
+    return options(text).union(verbs, *(options(help_of(program, verb)) for verb in verbs))
+
+
+def section(page: Path, title: str) -> str:
+    """What stands under a heading, or nothing."""
+    parts = re.split(r"^(\S.*)\n=+\n", page.read_text(), flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2], strict=True)).get(title, "")
+
+
+@pytest.mark.parametrize("page", PROGRAMS, ids=page_name)
+def test_page_and_program_name_the_same_options_and_verbs(page: Path) -> None:
+    documented = re.findall(r"^(?:-\w, )?(--[a-z][a-z-]*)", page.read_text(), re.M)
+    verbs = re.findall(r"^\*\*([a-z-]+)\*\*(?: |$)", section(page, "VERBS"), re.M)
+    assert {*documented, *verbs} == words(page.name.split(".")[0])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_page_renders_without_a_complaint(page: Path) -> None:
+    roff = subprocess.run(["rst2man", "--halt=2", page], check=True, capture_output=True).stdout
+    lint = subprocess.run(["mandoc", "-Tlint", "-Werror"], input=roff, capture_output=True)
+    assert lint.stdout == b""
+
+
+def signatures(text: str) -> dict[str, set[str]]:
+    """From lines such as 'send {to, body, key?}'."""
+    found = re.findall(r"^([a-z_]+) \{(.*)\}$", text, re.M)
+    return {name: {*re.findall(r"\w+\??", fields)} for name, fields in found}
+
+
+def test_hive_mcp_8_names_the_tools_and_their_arguments() -> None:
+    documented = signatures(section(ROOT / "man/hive-mcp.8.rst", "TOOLS"))
+    assert documented == {
+        tool.name: {name if name in tool.required else f"{name}?" for name in tool.properties}
+        for tool in tools.ALL
+    }
+
+
+@pytest.mark.parametrize(
+    ("title", "served"),
+    [
+        ("OPERATIONS OF AN AGENT", operations.AGENT | operations.HARNESS),
+        ("OPERATIONS OF THE OPERATOR", {**operations.OPERATOR}),
+        ("OPERATIONS OF THE SYSTEM", {**operations.SYSTEM}),
+    ],
+)
+def test_hyperhive_wire_7_names_the_operations(title: str, served: dict[str, object]) -> None:
+    documented = {*signatures(section(ROOT / "man/hyperhive-wire.7.rst", title))}
+    also = {"send"} if "OPERATOR" in title else set()  # "as above"
+    assert documented | also == served.keys()
