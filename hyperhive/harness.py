@@ -60,7 +60,7 @@ class Harness:
     def __init__(self, places: Places, invocation: str) -> None:
         self.places = places
         self.invocation = invocation
-        self.agent = settings.agent_from(settings.read(places.config / "agent.toml"))
+        self.agent = settings.agent_in(places.config / "agent.toml")
         self.session_file = places.home / ".hyperhive-session"
         hello = {"role": "harness", "invocation": invocation}
         self.broker = Client(places.socket, hello=hello, patience=FOREVER)

@@ -131,6 +131,10 @@ def agent_from(source: str, where: str = "agent.toml") -> Agent:
     return Agent(**plain, allow=allow, limits=limits)
 
 
+def agent_in(path: Path) -> Agent:
+    return agent_from(read(path), str(path))
+
+
 def read(path: Path) -> str:
     try:
         with path.open("rb") as file:

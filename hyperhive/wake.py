@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-IN_OPEN, IN_CREATE = 0x20, 0x100
+IN_ATTRIB, IN_OPEN, IN_CREATE = 0x4, 0x20, 0x100
 HEAD = struct.Struct("iIII")  # struct inotify_event: wd, mask, cookie, len
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -17,7 +17,8 @@ def poke(fifo: Path) -> bool:
     try:
         fd = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError as e:
-        if e.errno not in (errno.ENOENT, errno.ENXIO):  # no FIFO, or one without a reader
+        # no FIFO, one without a reader, or one that systemd has made and not given to our group yet
+        if e.errno not in (errno.ENOENT, errno.ENXIO, errno.EACCES):
             raise
         return False
     try:
@@ -32,13 +33,13 @@ def poke(fifo: Path) -> bool:
 def watch(folder: Path) -> int:
     """An fd that is readable when a FIFO appears in the folder: that is how a start of a socket is heard."""
     fd: int = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-    if fd < 0 or libc.inotify_add_watch(fd, os.fsencode(folder), IN_CREATE | IN_OPEN) < 0:
+    if fd < 0 or libc.inotify_add_watch(fd, os.fsencode(folder), IN_ATTRIB | IN_OPEN | IN_CREATE) < 0:
         raise OSError(ctypes.get_errno(), f"Cannot watch {folder}")
     return fd
 
 
 def seen(fd: int) -> Iterator[tuple[str, bool]]:
-    """The FIFO's name, and whether it is a new one. systemd makes it first and opens it then."""
+    """The FIFO's name, and whether it is a new one. systemd makes it, opens it, and gives it to our group."""
     events = os.read(fd, 64 * 1024)
     at = 0
     while at < len(events):

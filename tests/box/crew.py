@@ -1,0 +1,99 @@
+"""A hive in the tests' box, as its operator sees it: requests, and events as they come."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from hyperhive.client import Client, Connection
+from tests.box.conftest import Done, Run
+
+Event = dict[str, Any]
+WAIT = 30  # seconds of silence after which a test has failed
+
+ALLOW = '["Read", "Write", "Edit", "Bash"]'
+
+
+class Crew:
+    def __init__(self, run: Run, pid: int) -> None:
+        self.run = run
+        # The box's root as the kernel sees it from here: its sockets are ours to connect to.
+        self.root = Path(f"/proc/{pid}/root")
+        self.client = Client(f"{self.root}/run/hyperhive/operator.sock", patience=20)
+        self.rules_file = self.root / "etc/hyperhive/rehearsal.toml"
+
+    def call(self, op: str, **fields: Any) -> Event:
+        return self.client.call(op, **fields)
+
+    def spawn(self, name: str, *, linger: int = 300, turn_timeout: int = 600, extra: str = "") -> int:
+        top = f"linger = {linger}\nturn_timeout = {turn_timeout}\n{extra}\n"
+        base: int = self.call("spawn", agent=name, toml=f"{top}[tools]\nallow = {ALLOW}\n")["uid_base"]
+        return base
+
+    def send(self, to: str, body: str) -> int:
+        number: int = self.call("send", to=to, body=body)["ids"][0]
+        return number
+
+    def rules(self, *rules: str) -> None:
+        """What the model answers from now on; the rehearsal model reads a changed file again."""
+        self.rules_file.write_text("\n".join(f"[[rule]]\n{rule}\n" for rule in rules))
+
+    def watch(self) -> "Watch":
+        return Watch(Client(self.client.path, patience=20).subscribe())
+
+    def state(self, number: int) -> str:
+        shown = self.call("mail", limit=1, before=number + 1)["messages"][0]
+        return f"{shown['state']} {shown['attempts']}"
+
+    def property(self, unit: str, name: str) -> str:
+        return self.run("systemctl", "show", "--value", f"--property={name}", unit).stdout.strip()
+
+    def processes(self, name: str) -> dict[int, str]:
+        """By pid in the box: the command line of all that runs for an agent."""
+        listed = self.run(
+            "systemd-cgls", "--unit", f"hive-agent@{name}.service", "--full", check=False
+        ).stdout
+        found = re.findall(r"[├└]─\s*(\d+) (.*)", listed)
+        return {int(pid): line for pid, line in found}
+
+    def process(self, name: str, part: str) -> int:
+        return next(pid for pid, line in self.processes(name).items() if part in line)
+
+    def cage(self, name: str, script: str, **how: Any) -> Done:
+        """Run a shell script inside a cage that is awake, as its root."""
+        leader = self.process(name, "hive-harness")
+        child = [
+            "nsenter",
+            f"--target={leader}",
+            "--user",
+            "--mount",
+            "--pid",
+            "--net",
+            "--ipc",
+            "--uts",
+            "--cgroup",
+        ]
+        return self.run(*child, "--setuid=0", "--setgid=0", "--wd=/state", "/bin/sh", "-c", script, **how)
+
+    def journal(self, *matches: str) -> list[Event]:
+        out = self.run("journalctl", "--output=json", "--all", *matches).stdout
+        return [json.loads(line) for line in out.splitlines()]
+
+
+class Watch:
+    """The events since it was made."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.seen: list[Event] = []
+
+    def until(self, event: str, **fields: Any) -> Event:
+        while True:
+            came = self.connection.next_event(WAIT)
+            assert came, f"no '{event}' {fields} within {WAIT} s; seen: {self.brief()}"
+            self.seen.append(came)
+            if came["event"] == event and all(came.get(key) == value for key, value in fields.items()):
+                return came
+
+    def brief(self) -> list[Event]:
+        return [{key: event[key] for key in event if key not in ("seq", "at")} for event in self.seen]
