@@ -61,7 +61,9 @@ def locate(program: Path) -> Place:
 
 
 def scope_name(state: Path) -> str:
-    return f"hive-box-{hashlib.sha256(bytes(state)).hexdigest()[:12]}"
+    root = Path("/").stat()  # below a chroot the same path is another box, and the cgroups may be the same
+    text = f"{root.st_dev}:{root.st_ino}:{state}"
+    return f"hive-box-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def check_machine(place: Place) -> None:

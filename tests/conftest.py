@@ -8,5 +8,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """A test that cannot run is no proof: at home it may be skipped, in CI that is a failure."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("CI") and reporter and reporter.stats.get("skipped") and session.exitstatus == 0:
+        reporter.ensure_newline()
         reporter.write_line("tests were skipped, and CI is set: that is a failure", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
