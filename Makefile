@@ -124,6 +124,6 @@ lock:
 	npm install --package-lock-only
 
 clean:
-	[[ ! -d build/box ]] || bin/hive-box down
+	for box in build/box*; do [[ ! -e $$box/lock ]] || HIVE_BOX=$$box bin/hive-box down; done
 	rm -rf build .venv node_modules *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -137,6 +137,8 @@ def hiding_layer(place: Place, etc: Path) -> None:
     for name in ("hosts", "resolv.conf"):
         source = Path("/etc", name)
         write(etc / name, source.read_text() if source.exists() else "")
+    with (etc / "hosts").open("a") as hosts:
+        hosts.write("127.0.1.1 hyperhive\n")
 
 
 def mount_root(place: Place, top: Path, root: Path) -> None:
