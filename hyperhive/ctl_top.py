@@ -23,7 +23,8 @@ from hyperhive.problem import Problem
 from hyperhive.wire import Message
 
 REDRAW = 0.1  # seconds at least from one drawing to the next, however many events come
-TICK = 5.0  # seconds after which ages are drawn anew, and a broker that is away is tried again
+TICK = 5.0  # seconds after which ages are drawn anew
+AWAY_TICK = 0.5  # seconds after which a broker that is away is tried again
 ORDER = ("working", "quarantined", "awake", "paused", "asleep")
 EVENTS_SHARE = 3  # a third of the screen
 QUIT = (b"q", b"Q", b"")
@@ -116,7 +117,8 @@ def run(connect: Callable[[float], Client]) -> None:
             fds = [resized, *stdin]
             ready = select.select(fds, [], [], REDRAW)[0]
             if not ready:
-                ready = select.select([*fds, *([source.sock.fileno()] if source else [])], [], [], TICK)[0]
+                heard = [source.sock.fileno()] if source else []
+                ready = select.select([*fds, *heard], [], [], TICK if source else AWAY_TICK)[0]
             if resized in ready:
                 os.read(resized, 4096)
             if stdin and stdin[0] in ready and os.read(stdin[0], 64) in QUIT:
