@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -6,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.box.crew import DONE, Crew, Watch
 
 ROOT = Path(__file__).parent.parent.parent
 HIVE_BOX = os.fspath(ROOT / "bin/hive-box")
@@ -42,3 +45,23 @@ def run(box: Path) -> Run:
         return hive_box(box, "run", "--", *command, **how)
 
     return run_inside
+
+
+@pytest.fixture(scope="session")
+def crew(box: Path, run: Run) -> Crew:
+    pid = re.search(r"pid (\d+)", hive_box(box, "status").stdout)
+    assert pid
+    crew = Crew(run, int(pid[1]))
+    crew.spawn("manager", linger=5)
+    crew.spawn("ada")
+    crew.spawn("bob", linger=5)
+    return crew
+
+
+@pytest.fixture
+def watch(crew: Crew) -> Iterator[Watch]:
+    crew.rules(DONE)
+    crew.run("systemctl", "reset-failed")
+    watch = crew.watch()
+    yield watch
+    watch.connection.close()

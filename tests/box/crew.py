@@ -2,16 +2,29 @@
 
 import json
 import re
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from hyperhive.client import Client, Connection
-from tests.box.conftest import Done, Run
 
 Event = dict[str, Any]
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
 WAIT = 30  # seconds of silence after which a test has failed
 
 ALLOW = '["Read", "Write", "Edit", "Bash"]'
+
+DONE = 'text = "."\nsay = "done"'
+PROBE = """
+text = "probe"
+[[rule.steps]]
+call = [{ name = "Bash", input = { command = "sh /state/probe.sh 2>&1", description = "Probe" } }]
+[[rule.steps]]
+call = [{ name = "mcp__hive__send", input = { to = "operator", body = "{tool_result}" } }]
+[[rule.steps]]
+say = "probed"
+"""
 
 
 class Crew:
@@ -59,21 +72,16 @@ class Crew:
     def process(self, name: str, part: str) -> int:
         return next(pid for pid, line in self.processes(name).items() if part in line)
 
-    def cage(self, name: str, script: str, **how: Any) -> Done:
-        """Run a shell script inside a cage that is awake, as its root."""
-        leader = self.process(name, "hive-harness")
-        child = [
-            "nsenter",
-            f"--target={leader}",
-            "--user",
-            "--mount",
-            "--pid",
-            "--net",
-            "--ipc",
-            "--uts",
-            "--cgroup",
-        ]
-        return self.run(*child, "--setuid=0", "--setgid=0", "--wd=/state", "/bin/sh", "-c", script, **how)
+    def bash(self, name: str, script: str) -> str:
+        """What a script prints that the agent runs with its Bash tool: with all that an agent may and may not."""
+        (self.root / f"var/lib/hyperhive/agents/{name}/state/probe.sh").write_text(script)
+        self.rules(PROBE)
+        watch = self.watch()
+        self.send(name, "probe")
+        said: str = watch.until("mail", to="operator", **{"from": name})["body"]
+        watch.until("turn", agent=name, outcome="ok")
+        watch.connection.close()
+        return said
 
     def journal(self, *matches: str) -> list[Event]:
         out = self.run("journalctl", "--output=json", "--all", *matches).stdout

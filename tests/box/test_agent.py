@@ -1,36 +1,12 @@
 """Agents in the box: the real CLI in its cage, woken by mail, against the rehearsal model."""
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.box.conftest import Run, hive_box
-from tests.box.crew import Crew, Watch
+from tests.box.crew import DONE, Crew, Watch
 
-DONE = 'text = "."\nsay = "done"'
 HANG_ONCE = 'text = "hold"\ntimes = 1\nhang = true'
-
-
-@pytest.fixture(scope="session")
-def crew(box: Path, run: Run) -> Crew:
-    pid = re.search(r"pid (\d+)", hive_box(box, "status").stdout)
-    assert pid
-    crew = Crew(run, int(pid[1]))
-    crew.spawn("manager", linger=5)
-    crew.spawn("ada")
-    crew.spawn("bob", linger=5)
-    return crew
-
-
-@pytest.fixture
-def watch(crew: Crew) -> Iterator[Watch]:
-    crew.rules(DONE)
-    crew.run("systemctl", "reset-failed")
-    watch = crew.watch()
-    yield watch
-    watch.connection.close()
 
 
 def hold(crew: Crew, watch: Watch, name: str) -> int:

@@ -1,0 +1,133 @@
+"""The cage from the inside: what an agent's Bash finds, and what it must not find."""
+
+import re
+
+import pytest
+
+from tests.box.crew import Crew
+
+COMFORT = {
+    "git": "git init -q /tmp/g && cd /tmp/g && git commit -q --allow-empty -m x && git log --format='%s %an'",
+    "curl": "curl --version | head -1",
+    "python": "python3 -c 'import ssl; print(len(ssl.create_default_context().get_ca_certs()) > 50)'",
+    "node": "node --version",
+    "make": "cd /tmp && printf 'a:\\n\\t@echo made\\n' > Makefile && make",
+    "awk": "echo a b | awk '{ print $2 }'",
+    "editor": "nano --version | xargs",
+    "certificates": "test -s /etc/ssl/certs/ca-certificates.crt && echo yes",
+    "passwd": "id --user --name; echo $HOME",
+    "locale": "locale charmap",
+    "zone": "test -e /etc/localtime && date +%Z",
+    "hostname": "hostname",
+    "tmp": "echo x > /tmp/x && mkdir /tmp/y && echo yes",
+    "shared": "echo x > /shared/from-ada && stat --format=%U /shared/from-ada",
+    "home": "touch /home/agent/x && cd && pwd",
+}
+EXPECTED = {
+    "git": "x ada",
+    "curl": "curl ",
+    "python": "True",
+    "node": "v",
+    "make": "made",
+    "awk": "b",
+    "editor": "GNU nano",
+    "certificates": "yes",
+    "passwd": "root\n/home/agent",
+    "locale": "UTF-8",
+    "zone": "",
+    "hostname": "ada",
+    "tmp": "yes",
+    "shared": "root",
+    "home": "/home/agent",
+}
+
+
+@pytest.fixture(scope="module")
+def comfort(crew: Crew) -> dict[str, str]:
+    script = "\n".join(f"echo '=== {name}'; ( {command} )" for name, command in COMFORT.items())
+    parts = re.split(r"^=== (\w+)\n", crew.bash("ada", script), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+@pytest.mark.parametrize("name", COMFORT)
+def test_it_is_a_comfortable_place_to_work(comfort: dict[str, str], name: str) -> None:
+    assert comfort[name].startswith(EXPECTED[name]), comfort[name]
+
+
+# Each prints what it could do; a closed door prints nothing or an error.
+FORBIDDEN = {
+    "write to /usr": "touch /usr/x && echo OPEN",
+    "remount /usr": "mount -o remount,rw /usr && echo OPEN",
+    "write to /config": "touch /config/x && echo OPEN",
+    "write to /etc/passwd": "echo x >> /etc/passwd && echo OPEN",
+    "other agents": "ls /var/lib/hyperhive /run/hyperhive/agents /agents && echo OPEN",
+    "sockets of the operator": "find / -xdev -name 'operator.sock' -o -name 'system.sock' | grep . && echo OPEN",
+    "D-Bus": "find /run /var -name 'system_bus_socket' | grep . && echo OPEN",
+    "journal": "find /run /var -path '*journal*' | grep . && echo OPEN",
+    "credential": "cat /etc/hyperhive/credentials/model-key && echo OPEN",
+    "shadow": "cat /etc/shadow && echo OPEN",
+    "homes of the host": "ls /root/.ssh /home/*/.ssh && echo OPEN",
+    "processes of the host": "ps -e -o args= | grep -v -e ps -e grep | grep -q hive-broker && echo OPEN",
+    "device": "mknod /tmp/sda b 8 0 && cat /tmp/sda > /dev/null && echo OPEN",
+    "raw socket": "python3 -c 'import socket as s; s.socket(s.AF_INET, s.SOCK_RAW, 1)' && echo OPEN",
+    "packet": "curl --silent --max-time 3 http://192.0.2.1/ && echo OPEN",
+    "gate to elsewhere": "curl --silent --fail --max-time 3 --proxy 127.0.0.1:3128 http://192.0.2.1/ && echo OPEN",
+    "new user namespace": "unshare --user --map-root-user mount -t tmpfs tmpfs /mnt && echo OPEN",
+    "sysctl": "echo 1 > /proc/sys/kernel/panic && echo OPEN",
+    "chown": "touch /tmp/c && chown 12345 /tmp/c && echo OPEN",
+}
+
+
+@pytest.fixture(scope="module")
+def tried(crew: Crew) -> dict[str, str]:
+    crew.run("sh", "-c", "umask 077; echo sk-secret-of-the-host > /etc/hyperhive/credentials/model-key")
+    script = "
+".join(f"echo '=== {name}'; ( {command} )" for name, command in FORBIDDEN.items())
+    script += "
+echo '=== environment'; env; cat /proc/*/environ | tr '\0' '\n'"
+    parts = re.split(r"^=== (.*)
+", crew.bash("ada", script), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+@pytest.mark.parametrize("name", FORBIDDEN)
+def test_a_door_is_closed(tried: dict[str, str], name: str) -> None:
+    assert "OPEN" not in tried[name]
+
+
+def test_no_credential_in_any_environment(tried: dict[str, str]) -> None:
+    assert "ANTHROPIC_API_KEY=added-by-hive-gate" in tried["environment"]
+    assert "sk-secret" not in tried["environment"]
+
+
+def test_the_cages_root_is_an_unprivileged_user(crew: Crew) -> None:
+    base = crew.call("show", agent="ada")["agent"]["uid_base"]
+    said = crew.bash(
+        "ada", "cat /proc/self/uid_map; grep -E '^(Cap(Eff|Bnd)|NoNewPrivs|Seccomp):' /proc/self/status"
+    )
+    assert said.split()[:3] == ["0", str(base), "65536"]
+    assert base >= 0x40000000
+    facts = dict(re.findall(r"^(\w+):\t(\w+)$", said, flags=re.MULTILINE))
+    assert facts == {"CapEff": "0" * 16, "CapBnd": "0" * 16, "NoNewPrivs": "1", "Seccomp": "2"}
+
+
+def test_there_is_no_network_but_loopback(crew: Crew) -> None:
+    said = crew.bash("ada", "ls /sys/class/net; cat /proc/net/route | tail -n +2")
+    assert said.split() == ["lo"]
+
+
+def test_another_agent_is_another_user(crew: Crew) -> None:
+    bases = {agent["uid_base"] for agent in crew.call("agents")["agents"]}
+    assert len(bases) == len(crew.call("agents")["agents"])
+    assert all((other - base) % 65536 == 0 for base in bases for other in bases)
+    for name in ("ada", "bob"):
+        base = crew.call("show", agent=name)["agent"]["uid_base"]
+        for folder in (f"agents/{name}/state", f"homes/{name}"):
+            about = (crew.root / "var/lib/hyperhive" / folder).stat()
+            assert (about.st_uid, about.st_mode & 0o777) == (base, 0o700)
+
+
+def test_what_is_shared_belongs_to_nobody_in_particular(crew: Crew) -> None:
+    crew.bash("ada", "echo x > /shared/a && chmod u+s /shared/a")
+    owner = crew.run("stat", "--format=%U", "/var/lib/hyperhive/shared/a").stdout.strip()
+    assert owner == "hive-shared"
