@@ -39,7 +39,7 @@ def watch(folder: Path) -> int:
 
 
 def seen(fd: int) -> Iterator[tuple[str, bool]]:
-    """The FIFO's name, and whether it is a new one. systemd makes it, opens it, and gives it to our group."""
+    """The FIFO's name, and whether it is new. systemd makes it, opens it, and gives it to our group."""
     events = os.read(fd, 64 * 1024)
     at = 0
     while at < len(events):

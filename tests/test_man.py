@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hyperhive import operations, tools
+from hyperhive import operations, settings, tools
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "man").glob("*.rst"))
@@ -85,3 +85,16 @@ def test_hyperhive_wire_7_names_the_operations(title: str, served: dict[str, obj
     documented = {*signatures(section(ROOT / "man/hyperhive-wire.7.rst", title))}
     also = {"send"} if "OPERATOR" in title else set()  # "as above"
     assert documented | also == served.keys()
+
+
+def keys(schema: settings.Schema, table: str = "") -> set[str]:
+    names: set[str] = set()
+    for key, rule in schema.items():
+        names |= keys(rule, f"{table}{key}.") if isinstance(rule, dict) else {table + key}
+    return names
+
+
+@pytest.mark.parametrize(("page", "schema"), [("agent", settings.AGENT), ("hive", settings.HIVE)])
+def test_page_and_schema_name_the_same_keys(page: str, schema: settings.Schema) -> None:
+    text = section(ROOT / f"man/hyperhive-{page}.toml.5.rst", "KEYS")
+    assert {*re.findall(r"^(\w[\w.]*)$", text, re.M)} == keys(schema)

@@ -82,7 +82,7 @@ def test_a_crash_loop_ends_in_quarantine_and_the_mail_waits(crew: Crew, watch: W
     good = config.read_text()
     config.write_text("colour = 1\n")
     number = crew.send("cy", "anyone?")
-    failed = 'until systemctl is-failed --quiet "$0"; do systemctl --quiet is-active dbus || exit; sleep 0.1; done'
+    failed = 'until systemctl is-failed --quiet "$0"; do systemctl is-active dbus || exit; sleep 0.1; done'
     crew.run("sh", "-c", failed, "hive-agent@cy.socket", timeout=60)
     said = crew.run("journalctl", "--unit=hive-agent@cy.service", "--output=cat").stdout
     assert "/config/agent.toml:1: 'colour' is not a key here" in said

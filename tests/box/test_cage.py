@@ -7,7 +7,7 @@ import pytest
 from tests.box.crew import Crew
 
 COMFORT = {
-    "git": "git init -q /tmp/g && cd /tmp/g && git commit -q --allow-empty -m x && git log --format='%s %an'",
+    "git": "git init -q /tmp/g; cd /tmp/g && git commit -q --allow-empty -m x; git log --format='%s %an'",
     "curl": "curl --version | head -1",
     "python": "python3 -c 'import ssl; print(len(ssl.create_default_context().get_ca_certs()) > 50)'",
     "node": "node --version",
@@ -60,18 +60,18 @@ FORBIDDEN = {
     "remount /usr": "mount -o remount,rw /usr && echo OPEN",
     "write to /config": "touch /config/x && echo OPEN",
     "write to /etc/passwd": "echo x >> /etc/passwd && echo OPEN",
-    "other agents": "ls /var/lib/hyperhive /run/hyperhive/agents /agents && echo OPEN",
-    "sockets of the operator": "find / -xdev -name 'operator.sock' -o -name 'system.sock' | grep . && echo OPEN",
+    "other agents": "for d in /var/lib/hyperhive /run/hyperhive/agents /agents; do ls $d && echo OPEN; done",
+    "sockets of the operator": "find /run /var -name '*r.sock' -o -name 'system.sock' | grep . && echo OPEN",
     "D-Bus": "find /run /var -name 'system_bus_socket' | grep . && echo OPEN",
     "journal": "find /run /var -path '*journal*' | grep . && echo OPEN",
     "credential": "cat /etc/hyperhive/credentials/model-key && echo OPEN",
     "shadow": "cat /etc/shadow && echo OPEN",
-    "homes of the host": "ls /root/.ssh /home/*/.ssh && echo OPEN",
-    "processes of the host": "ps -e -o args= | grep -v -e ps -e grep | grep -q hive-broker && echo OPEN",
+    "homes of the host": "for d in /root /home/*/.ssh /srv /opt; do ls -A $d | grep . && echo OPEN; done",
+    "processes of the host": "ps -e -o args= | grep -v grep | grep -q hive-broker && echo OPEN",
     "device": "mknod /tmp/sda b 8 0 && cat /tmp/sda > /dev/null && echo OPEN",
     "raw socket": "python3 -c 'import socket as s; s.socket(s.AF_INET, s.SOCK_RAW, 1)' && echo OPEN",
     "packet": "curl --silent --max-time 3 http://192.0.2.1/ && echo OPEN",
-    "gate to elsewhere": "curl --silent --fail --max-time 3 --proxy 127.0.0.1:3128 http://192.0.2.1/ && echo OPEN",
+    "gate to elsewhere": "curl --silent --fail --proxy 127.0.0.1:3128 http://192.0.2.1/ && echo OPEN",
     "new user namespace": "unshare --user --map-root-user mount -t tmpfs tmpfs /mnt && echo OPEN",
     "sysctl": "echo 1 > /proc/sys/kernel/panic && echo OPEN",
     "chown": "touch /tmp/c && chown 12345 /tmp/c && echo OPEN",
@@ -81,12 +81,9 @@ FORBIDDEN = {
 @pytest.fixture(scope="module")
 def tried(crew: Crew) -> dict[str, str]:
     crew.run("sh", "-c", "umask 077; echo sk-secret-of-the-host > /etc/hyperhive/credentials/model-key")
-    script = "
-".join(f"echo '=== {name}'; ( {command} )" for name, command in FORBIDDEN.items())
-    script += "
-echo '=== environment'; env; cat /proc/*/environ | tr '\0' '\n'"
-    parts = re.split(r"^=== (.*)
-", crew.bash("ada", script), flags=re.MULTILINE)
+    script = "\n".join(f"echo '=== {name}'; ( {command} )" for name, command in FORBIDDEN.items())
+    script += "\necho '=== environment'; env; cat /proc/*/environ | tr '\\0' '\\n'"
+    parts = re.split(r"^=== (.*)\n", crew.bash("ada", script), flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
