@@ -12,7 +12,7 @@ CLAUDE := node_modules/@anthropic-ai/claude-code-linux-$(ARCH)/claude
 
 # Names that Debian 12, Debian 13 and Ubuntu 24.04 share. Last line: what agents find in their cages.
 PACKAGES := systemd systemd-container dbus util-linux procps iproute2 acl e2fsprogs ca-certificates \
-	python3 python3-venv python3-dev gcc libc6-dev pkg-config libsystemd-dev python3-docutils mandoc \
+	python3 python3-venv python3-dev gcc libc6-dev pkg-config libsystemd-dev python3-docutils mandoc man-db \
 	git make curl gawk nano locales tzdata
 ifeq ($(shell command -v npm),)
 PACKAGES += npm
@@ -58,12 +58,11 @@ node_modules/stamp: package-lock.json .npmrc | packages
 	npm ci --ignore-scripts
 	touch $@
 
-# What the installed programs import. Its scripts name the place where it will be.
+# What the installed programs import.
 build/venv/stamp: requirements.txt .venv/stamp
 	$(PYTHON) -m venv --clear --without-pip build/venv
 	.venv/bin/pip --python build/venv install --quiet --quiet --no-compile --require-hashes --requirement requirements.txt
 	rm -f build/venv/bin/[Aa]ctivate*
-	sed --in-place '1s|^#!.*|#!$(VENV)/bin/python3|' $$(grep --files-with-matches '^#!.*/build/venv/' build/venv/bin/*)
 	sed --in-place '/^command/d' build/venv/pyvenv.cfg
 	touch $@
 
@@ -72,6 +71,8 @@ build/man/%: man/%.rst | packages
 	rst2man --halt=2 $< $@
 
 root:
+	@for f in build/root/usr/lib/hyperhive/hyperhive/*.py; do [[ -e hyperhive/$${f##*/} ]] || rm -f $$f; done
+	@for f in build/root/usr/lib/systemd/system/*; do [[ -e units/$${f##*/} ]] || rm -f $$f; done
 	$(MAKE) install DESTDIR=$(CURDIR)/build/root PREFIX=/usr
 
 # $(call put,MODE,FOLDER,FILES): nothing to do without files; no new inode for what is there already
@@ -80,8 +81,8 @@ put = $(if $(strip $3),install -d $2 && install --compare --mode=$1 $3 $2,:)
 put_text = $(if $(strip $3),mkdir -p build/text/$(notdir $2) && for f in $3; do \
 	sed $(PATHS) $$f > build/text/$(notdir $2)/$$(basename $$f); done && \
 	$(call put,$1,$2,$(addprefix build/text/$(notdir $2)/,$(notdir $3))),:)
-PATHS = -e 's|/usr/\(lib\|share\)/hyperhive|$(PREFIX)/\1/hyperhive|g' \
-	-e '1s|^\#!/usr/bin/env python3.*|\#!$(VENV)/bin/python3 -I|'
+PATHS = -e 's,/usr/\(lib\|share\)/hyperhive,$(PREFIX)/\1/hyperhive,g' \
+	-e '1s,^\#!/usr/bin/env python3.*,\#!$(VENV)/bin/python3 -I,'
 
 install: node_modules/stamp build/venv/stamp $(PAGES)
 	@$(call put_text,755,$(LIB)/bin,$(wildcard bin/hive*))
@@ -89,6 +90,7 @@ install: node_modules/stamp build/venv/stamp $(PAGES)
 		|| cmp --silent $(CLAUDE) $(LIB)/bin/claude || cp --reflink=auto $(CLAUDE) $(LIB)/bin/claude
 	@$(call put_text,644,$(LIB)/hyperhive,$(wildcard hyperhive/*.py))
 	@[[ $(LIB)/venv/stamp -nt build/venv/stamp ]] || { rm -rf $(LIB)/venv; cp --archive build/venv $(LIB)/venv; \
+		sed --in-place '1s,^\#!.*,\#!$(VENV)/bin/python3,' $$(grep -l '^\#!.*/build/venv/' $(LIB)/venv/bin/*); \
 		echo $(PREFIX)/lib/hyperhive > $(LIB)/venv/$(PYTHON_LIB)/hyperhive.pth; touch $(LIB)/venv/stamp; }
 	@$(PYTHON) -m compileall -q -s '$(DESTDIR)' -p / $(LIB)/hyperhive $(LIB)/venv/lib
 	@install -d $(DESTDIR)$(PREFIX)/bin
