@@ -17,7 +17,8 @@ BODY_MAX = 64 << 20
 BETWEEN = 300.0  # seconds without a request
 WITHIN = 60.0  # seconds without progress in a request, or without taking the answer
 
-ROUTES = re.compile(rb"POST /v1/messages(/count_tokens)?|(GET|HEAD) /v1/models(/[A-Za-z0-9._%:@-]+)?")
+# no '%' and no leading dot: what a server decodes must not lead elsewhere
+ROUTES = re.compile(rb"POST /v1/messages(/count_tokens)?|(GET|HEAD) /v1/models(/[a-z][a-z0-9.:@-]*)?")
 HOP_BY_HOP = {
     b"connection",
     b"keep-alive",
@@ -57,16 +58,18 @@ def end_to_end(headers: h11._headers.Headers) -> Headers:
     return [(name, value) for name, value in headers if name not in HOP_BY_HOP | named]
 
 
-def refusal(request: h11.Request) -> str:
-    """Why the request may not pass, or ""."""
-    names = [name for name, _ in request.headers]
-    if b"transfer-encoding" in names and b"content-length" in names:
-        return "a request with both Content-Length and Transfer-Encoding is ambiguous"
+def refusal(request: h11.Request) -> tuple[int, str] | None:
+    """Why the request may not pass."""
+    headers = dict(request.headers)
+    if b"transfer-encoding" in headers and b"content-length" in headers:
+        return 400, "a request with both Content-Length and Transfer-Encoding is ambiguous"
+    if int(headers.get(b"content-length", b"0")) > BODY_MAX:
+        return 413, f"the body is over {BODY_MAX} bytes"
     path = request.target.partition(b"?")[0]
     if not ROUTES.fullmatch(request.method + b" " + path):
         where = f"{request.method.decode()} {request.target[:200].decode('ascii', 'replace')}"
-        return f"hive-gate passes requests to the model only, not {where}"
-    return ""
+        return 403, f"hive-gate passes requests to the model only, not {where}"
+    return None
 
 
 def outgoing(request: h11.Request, agent: str, to: Upstream) -> h11.Request:
@@ -105,9 +108,8 @@ class Passage:
             self.hang_up()
 
     async def handle(self, request: h11.Request) -> None:
-        if reason := refusal(request):
-            status = 400 if "ambiguous" in reason else 403
-            await self.refuse(status, TEXT, reason + "\n")
+        if wrong := refusal(request):
+            await self.refuse(wrong[0], TEXT, wrong[1] + "\n")
             return
         path = request.target.partition(b"?")[0].decode()
         count = Count(f"{request.method.decode()} {path}", time.monotonic())

@@ -53,8 +53,10 @@ def rehearsal(folder: Path, rules: str, listen: str = "127.0.0.1:0") -> Iterator
         assert process.stdout
         address = process.stdout.readline().strip()
         assert address, (folder / "stderr").read_text()
-        yield Rehearsal(address, path, log, process)
-        process.terminate()
+        try:
+            yield Rehearsal(address, path, log, process)
+        finally:
+            process.terminate()
 
 
 def wait_until(met: Callable[[], object], process: subprocess.Popen[Any]) -> None:
@@ -64,9 +66,19 @@ def wait_until(met: Callable[[], object], process: subprocess.Popen[Any]) -> Non
         time.sleep(0.01)
 
 
+@dataclass
+class Gate:
+    folder: Path
+    path: Path
+    process: subprocess.Popen[bytes]
+
+    def log(self) -> str:
+        return (self.folder / "gate.log").read_text()
+
+
 @contextlib.contextmanager
-def gate(folder: Path, config: str, *arguments: str | Path, **setenv: str) -> Iterator[Path]:
-    """A gate on a socket that any uid may connect to; its log goes to gate.log."""
+def gate(folder: Path, config: str, *arguments: str | Path, **setenv: str) -> Iterator[Gate]:
+    """A gate on a socket that any uid may connect to; the agents are folders below `folder`."""
     folder.mkdir(exist_ok=True)
     path, settings = folder / "gate.sock", folder / "hive.toml"
     settings.write_text(config)
@@ -80,9 +92,11 @@ def gate(folder: Path, config: str, *arguments: str | Path, **setenv: str) -> It
     with (folder / "gate.log").open("w") as log:
         process = subprocess.Popen(command, stderr=log, env=ENV)
     try:
-        wait_until(path.exists, process)
+        running = Gate(folder, path, process)
+        # the socket is there before it listens
+        wait_until(lambda: "Listening on" in running.log(), process)
         path.chmod(0o666)
-        yield path
+        yield running
     finally:
         process.terminate()
         process.wait(PATIENCE)
@@ -103,8 +117,10 @@ def relay(path: Path, uid: int) -> Iterator[str]:
         assert process.stdout
         port = process.stdout.readline().strip()
         assert port
-        yield f"http://127.0.0.1:{port}"
-        process.terminate()
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
 
 
 def connect(url: str) -> socket.socket:
@@ -119,6 +135,15 @@ def talk(url: str, request: bytes) -> bytes:
         with contextlib.suppress(ConnectionResetError):
             return b"".join(iter(lambda: s.recv(65536), b""))
     return b""
+
+
+def until(s: socket.socket, end: bytes) -> bytes:
+    received = b""
+    while end not in received:
+        more = s.recv(65536)
+        assert more, f"hung up after {received[-200:]!r}"
+        received += more
+    return received
 
 
 def ask(

@@ -1,14 +1,23 @@
+import asyncio
+import contextlib
+import json
 import os
+import queue
+import shutil
 import socket
-import struct
+import ssl
 import subprocess
-import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import h11
 import pytest
 
+from hyperhive import http1
 from tests import endpoints
+from tests.endpoints import Gate, Rehearsal, answer, ask, prompt
 
 BASE = 700_000_000
 RULES = """
@@ -19,33 +28,462 @@ text = "run it"
 call = [{ name = "Bash", input = { command = "echo from the shell" } }]
 [[rule.steps]]
 say = "it said: {tool_result}"
-
+[[rule]]
+text = "flood"
+flood_bytes = 200_000_000
+[[rule]]
+text = "who"
+say = "{agent}"
 [[rule]]
 text = "say (.*)"
-say = "{1}, {agent}"
+say = "{1}"
 """
-REHEARSAL = '[model]\nendpoint = "rehearsal"\n'
+TO_REHEARSAL = '[model]\nendpoint = "rehearsal"\n'
+SSE = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+
+
+@dataclass
+class Hive:
+    model: Rehearsal
+    gate: Gate
+    url: str  # ada's side
 
 
 @pytest.fixture
-def hive(tmp_path: Path) -> Iterator[tuple[endpoints.Rehearsal, str]]:
-    """The rehearsal model, a gate before it, and ada's side of the gate."""
+def hive(tmp_path: Path) -> Iterator[Hive]:
     tmp_path.chmod(0o755)
     endpoints.agent(tmp_path, "ada", BASE)
-    socket_path = tmp_path / "rehearsal.sock"
+    path = tmp_path / "rehearsal.sock"
     with (
-        endpoints.rehearsal(tmp_path / "model", RULES, f"unix:{socket_path}") as model,
-        endpoints.gate(tmp_path, REHEARSAL, "--rehearsal", socket_path) as path,
-        endpoints.relay(path, BASE + 1000) as url,
+        endpoints.rehearsal(tmp_path / "model", RULES, f"unix:{path}") as model,
+        endpoints.gate(tmp_path, TO_REHEARSAL, "--rehearsal", path) as gate,
+        endpoints.relay(gate.path, BASE + 1000) as url,
     ):
-        yield model, url
+        yield Hive(model, gate, url)
 
 
-def test_the_cli_talks_to_the_rehearsal_through_the_gate(
-    tmp_path: Path, hive: tuple[endpoints.Rehearsal, str]
-) -> None:
-    model, url = hive
-    events = endpoints.claude(tmp_path / "home", url, "run it", "--allowedTools", "Bash")
+@contextlib.contextmanager
+def gate_to(folder: Path, endpoint: str, **setenv: str) -> Iterator[str]:
+    """ada's side of a gate to a model elsewhere."""
+    folder.chmod(0o755)
+    endpoints.agent(folder, "ada", BASE)
+    config = f'[model]\nendpoint = "{endpoint}"\n'
+    with endpoints.gate(folder, config, **setenv) as gate, endpoints.relay(gate.path, BASE) as url:
+        yield url
+
+
+@dataclass
+class Model:
+    """A model whose every byte the test decides: each connection is handed to `behave` in a thread."""
+
+    behave: Callable[[socket.socket, "Model"], None]
+    tls: ssl.SSLContext | None = None
+    seen: "queue.Queue[bytes]" = field(default_factory=queue.Queue)
+    go: threading.Event = field(default_factory=threading.Event)
+    connections: int = 0
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[str]:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            threading.Thread(target=self.serve, args=(server,), daemon=True).start()
+            yield f"http{'s' if self.tls else ''}://127.0.0.1:{server.getsockname()[1]}"
+            server.shutdown(socket.SHUT_RDWR)
+
+    def serve(self, server: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                plain = server.accept()[0]
+                self.connections += 1
+                threading.Thread(target=self.handle, args=(plain,), daemon=True).start()
+
+    def handle(self, plain: socket.socket) -> None:
+        plain.settimeout(endpoints.PATIENCE)
+        with contextlib.suppress(OSError), plain:
+            s = self.tls.wrap_socket(plain, server_side=True) if self.tls else plain
+            with s:
+                self.behave(s, self)
+
+
+def read_request(s: socket.socket) -> bytes:
+    """Head and body of one request with a Content-Length, b"" when the peer hangs up."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        if not (more := s.recv(65536)):
+            return b""
+        data += more
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = next(
+        (int(li[15:]) for li in head.lower().split(b"\r\n") if li.startswith(b"content-length:")), 0
+    )
+    while len(body) < length:
+        body += s.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
+def always_ok(s: socket.socket, model: Model) -> None:
+    while request := read_request(s):
+        model.seen.put(request)
+        s.sendall(OK)
+
+
+def post(body: bytes = b"{}", *headers: bytes, path: bytes = b"/v1/messages") -> bytes:
+    lines = [b"POST " + path + b" HTTP/1.1", b"host: x", b"content-length: %d" % len(body), *headers]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+def chunked(*parts: bytes) -> bytes:
+    head = b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    return head + b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
+
+
+def test_the_cli_talks_to_the_rehearsal_through_the_gate(tmp_path: Path, hive: Hive) -> None:
+    events = endpoints.claude(tmp_path / "home", hive.url, "run it", "--allowedTools", "Bash")
     assert events[-1]["result"] == "it said: from the shell"
-    assert [r["agent"] for r in model.requests()] == ["ada", "ada"]
-    assert "x-api-key" not in model.requests()[0]["headers"]
+    assert [r["agent"] for r in hive.model.requests()] == ["ada", "ada"]
+    assert "x-api-key" not in hive.model.requests()[0]["headers"]
+
+
+def test_who_the_cage_says_it_is_counts_for_nothing(hive: Hive) -> None:
+    assert answer(hive.url, "who", X_Hive_Agent="bob") == "ada"
+
+
+CREDENTIALS = {
+    "model-key": ("x-api-key", "the-secret"),
+    "model-token": ("authorization", "Bearer the-secret"),
+}
+
+
+@pytest.mark.parametrize("name", CREDENTIALS)
+def test_the_credential_is_put_in_place_of_what_the_cage_sent(tmp_path: Path, name: str) -> None:
+    (tmp_path / "credentials").mkdir()
+    other = next(iter(CREDENTIALS.keys() - {name}))
+    (tmp_path / "credentials" / name).write_text("the-secret\n")
+    (tmp_path / "credentials" / other).write_text("\n")  # as the unit's default leaves it
+    directory = os.fspath(tmp_path / "credentials")
+    with (
+        endpoints.rehearsal(tmp_path / "model", RULES) as model,
+        gate_to(tmp_path, model.url, CREDENTIALS_DIRECTORY=directory) as url,
+    ):
+        sent = {"x_api_key": "mine", "authorization": "Bearer mine", "cookie": "mine", "x_hive_agent": "bob"}
+        status, headers, data = ask(url, "POST", "/v1/messages", prompt("say x"), **sent)
+        [request] = model.requests()
+    assert status == 200 and "secret" not in str(headers) and b"secret" not in data
+    assert "mine" not in str(request["headers"]) and "x-hive-agent" not in request["headers"]
+    assert request["headers"][CREDENTIALS[name][0]] == CREDENTIALS[name][1]
+
+
+def test_an_answer_is_passed_on_as_it_comes(tmp_path: Path) -> None:
+    def behave(s: socket.socket, model: Model) -> None:
+        read_request(s)
+        s.sendall(SSE + b"5\r\nfirst\r\n")
+        model.go.wait(endpoints.PATIENCE)
+        s.sendall(b"6\r\nsecond\r\n0\r\n\r\n")
+
+    model = Model(behave)
+    with model.running() as endpoint, gate_to(tmp_path, endpoint) as url, endpoints.connect(url) as s:
+        s.sendall(post(b"{}", b"connection: close"))
+        assert b"second" not in endpoints.until(s, b"first")
+        model.go.set()
+        rest = b"".join(iter(lambda: s.recv(65536), b""))
+        assert rest.endswith(b"6\r\nsecond\r\n0\r\n\r\n")
+
+
+def test_a_request_is_passed_on_as_it_comes(tmp_path: Path) -> None:
+    def behave(s: socket.socket, model: Model) -> None:
+        data = b""
+        while b"0\r\n\r\n" not in data:
+            data += s.recv(65536)
+            if b"half" in data:
+                model.seen.put(data)
+        s.sendall(OK)
+
+    model = Model(behave)
+    with model.running() as endpoint, gate_to(tmp_path, endpoint) as url, endpoints.connect(url) as s:
+        s.sendall(chunked(b"half"))
+        assert b"half" in model.seen.get(timeout=endpoints.PATIENCE)
+        s.sendall(b"4\r\nmore\r\n0\r\n\r\n")
+        assert s.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+def test_an_answer_before_the_end_of_the_request_arrives(tmp_path: Path) -> None:
+    def behave(s: socket.socket, model: Model) -> None:
+        endpoints.until(s, b"half")
+        s.sendall(b"HTTP/1.1 413 No\r\ncontent-length: 3\r\nconnection: close\r\n\r\nbig")
+        s.recv(65536)
+
+    with (
+        Model(behave).running() as endpoint,
+        gate_to(tmp_path, endpoint) as url,
+        endpoints.connect(url) as s,
+    ):
+        s.sendall(chunked(b"half"))
+        assert endpoints.until(s, b"big").startswith(b"HTTP/1.1 413")
+
+
+def test_a_connection_to_the_model_is_kept_and_made_anew_when_it_was_closed(tmp_path: Path) -> None:
+    def behave(s: socket.socket, model: Model) -> None:
+        for _ in range(2):
+            model.seen.put(read_request(s))
+            s.sendall(OK)
+
+    model = Model(behave)
+    with model.running() as endpoint, gate_to(tmp_path, endpoint) as url, endpoints.connect(url) as s:
+        for number in (1, 1, 2):
+            s.sendall(post())
+            assert endpoints.until(s, b"ok").startswith(b"HTTP/1.1 200")
+            assert model.connections == number
+            model.seen.get(timeout=endpoints.PATIENCE)
+
+
+def test_pipelined_requests_are_answered_in_order(hive: Hive) -> None:
+    bodies = [json.dumps(prompt(f"say word{n}")).encode() for n in range(3)]
+    requests = [post(bodies[0]), post(bodies[1]), post(bodies[2], b"connection: close")]
+    received = endpoints.talk(hive.url, b"".join(requests))
+    assert received.count(b"HTTP/1.1 200") == 3
+    assert received.index(b"word0") < received.index(b"word1") < received.index(b"word2")
+
+
+def test_a_model_that_is_down_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        endpoint = f"http://127.0.0.1:{s.getsockname()[1]}"
+    with gate_to(tmp_path, endpoint) as url:
+        status, _, data = ask(url, "POST", "/v1/messages", prompt("x"))
+        error = json.loads(data)
+        assert (status, error["type"], error["error"]["type"]) == (502, "error", "api_error")
+        assert f"the model endpoint '{endpoint}' cannot be reached: " in error["error"]["message"]
+        result = endpoints.claude(tmp_path / "home", url, "hello")[-1]
+        assert (result["is_error"], result["api_error_status"]) == (True, 502)
+        assert f"the model endpoint '{endpoint}' cannot be reached: " in result["result"]
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"", b"HTTP/1.1 200 OK\r\ncontent-le", b"hello\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 20_000],
+)
+def test_a_model_that_speaks_nonsense_is_named(tmp_path: Path, garbage: bytes) -> None:
+    def behave(s: socket.socket, model: Model) -> None:
+        read_request(s)
+        s.sendall(garbage)
+
+    with Model(behave).running() as endpoint, gate_to(tmp_path, endpoint) as url:
+        status, _, data = ask(url, "POST", "/v1/messages", prompt("x"))
+        assert status == 502 and "broke off its answer" in json.loads(data)["error"]["message"]
+
+
+def test_an_answer_that_breaks_off_is_cut_short_for_the_cage_too(tmp_path: Path) -> None:
+    def behave(s: socket.socket, model: Model) -> None:
+        read_request(s)
+        s.sendall(SSE + b"5\r\nfirst\r\n")
+
+    with Model(behave).running() as endpoint, gate_to(tmp_path, endpoint) as url:
+        received = endpoints.talk(url, post())
+        assert received.endswith(b"first\r\n")
+        assert endpoints.talk(url, post()).endswith(b"first\r\n")
+
+
+def test_when_the_cage_goes_the_request_is_given_up(tmp_path: Path) -> None:
+    def behave(s: socket.socket, model: Model) -> None:
+        read_request(s)
+        s.sendall(SSE)
+        model.seen.put(s.recv(65536))
+
+    model = Model(behave)
+    with model.running() as endpoint, gate_to(tmp_path, endpoint) as url:
+        with endpoints.connect(url) as s:
+            s.sendall(post())
+            assert s.recv(65536)
+        assert model.seen.get(timeout=endpoints.PATIENCE) == b""
+
+
+REFUSED = {
+    b"CONNECT example.org:443 HTTP/1.1\r\nhost: example.org\r\n\r\n": 403,
+    b"GET http://example.org/v1/models HTTP/1.1\r\nhost: example.org\r\n\r\n": 403,
+    b"GET / HTTP/1.1\r\nhost: x\r\n\r\n": 403,
+    b"HEAD / HTTP/1.1\r\nhost: x\r\n\r\n": 403,
+    b"DELETE /v1/models HTTP/1.1\r\nhost: x\r\n\r\n": 403,
+    b"GET /v1/files HTTP/1.1\r\nhost: x\r\n\r\n": 403,
+    b"GET /v1/models/../files HTTP/1.1\r\nhost: x\r\n\r\n": 403,
+    b"GET /v1/models/..%2ffiles HTTP/1.1\r\nhost: x\r\n\r\n": 403,
+    b"GET /v1/models/.. HTTP/1.1\r\nhost: x\r\n\r\n": 403,
+    b"GET //v1/models HTTP/1.1\r\nhost: x\r\n\r\n": 403,
+    post(path=b"/v1/messages/batches"): 403,
+    post(b"{}", b"transfer-encoding: chunked"): 400,
+    post(b"{}", b"content-length: 3"): 400,
+    post(b"{}", b"transfer-encoding: gzip, chunked"): 501,
+    post(b"{}", b"x: a\x00b"): 400,
+    post(b"{}", b" folded: x"): 400,
+    post(b"{}", b"x y: z"): 400,
+    b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999\r\n\r\n": 413,
+    b"POST /v1/messages HTTP/1.1\r\nhost: x\r\nhost: y\r\n\r\n": 400,
+    b"POST /v1/messages HTTP/1.1\r\n" + b"x: y\r\n" * 60_000 + b"\r\n": 431,
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n": 400,
+}
+
+
+@pytest.mark.parametrize("request_", REFUSED, ids=lambda data: data[:40].decode("ascii", "replace"))
+def test_whatever_is_not_a_plain_request_to_the_model_is_refused(tmp_path: Path, request_: bytes) -> None:
+    model = Model(always_ok)
+    with model.running() as endpoint, gate_to(tmp_path, endpoint) as url:
+        head, _, body = endpoints.talk(url, request_).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 %d" % REFUSED[request_])
+        assert model.seen.empty()
+        assert body.count(b"\n") == (0 if request_.startswith(b"HEAD") else 1)
+        assert ask(url, "GET", "/v1/models/claude-opus-5.5@1")[0] == 200
+
+
+@pytest.mark.parametrize("chunk", [b"zz\r\n", b"5\r\nhelloXX", b"-1\r\n", b"f" * 30 + b"\r\n"])
+def test_a_bad_chunk_ends_the_request_on_both_sides(tmp_path: Path, chunk: bytes) -> None:
+    def behave(s: socket.socket, model: Model) -> None:
+        model.seen.put(b"".join(iter(lambda: s.recv(65536), b"")))
+
+    model = Model(behave)
+    with model.running() as endpoint, gate_to(tmp_path, endpoint) as url:
+        assert endpoints.talk(url, chunked(b"good") + chunk).startswith(b"HTTP/1.1 400")
+        # never the empty chunk that would make it a whole request
+        assert not model.seen.get(timeout=endpoints.PATIENCE).endswith(b"0\r\n\r\n")
+
+
+def test_a_body_without_a_length_has_a_limit_too(tmp_path: Path) -> None:
+    def behave(s: socket.socket, model: Model) -> None:
+        while s.recv(1 << 20):
+            pass
+
+    with (
+        Model(behave).running() as endpoint,
+        gate_to(tmp_path, endpoint) as url,
+        endpoints.connect(url) as s,
+    ):
+        s.sendall(chunked())
+        with contextlib.suppress(ConnectionError):
+            for _ in range(65):
+                s.sendall(b"100000\r\n" + b"x" * 0x100000 + b"\r\n")
+        assert s.recv(65536).startswith(b"HTTP/1.1 413")
+
+
+def memory(pid: int) -> int:
+    """Resident, in bytes."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_cage_that_never_reads_holds_up_nobody_and_costs_no_memory(hive: Hive) -> None:
+    assert answer(hive.url, "say warm") == "warm"
+    before = memory(hive.gate.process.pid)
+    body = json.dumps(prompt("flood", stream=True)).encode()
+    with contextlib.ExitStack() as stack:
+        for _ in range(8):
+            s = stack.enter_context(endpoints.connect(hive.url))
+            s.sendall(post(body))
+            assert s.recv(1)
+        for _ in range(20):
+            assert answer(hive.url, "say still there") == "still there"
+        assert memory(hive.gate.process.pid) - before < 32 << 20
+
+
+def test_an_agent_has_a_limited_number_of_connections(hive: Hive) -> None:
+    endpoints.agent(hive.gate.folder, "bob", BASE + 65536)
+    with contextlib.ExitStack() as stack:
+        for _ in range(64):
+            s = stack.enter_context(endpoints.connect(hive.url))
+            s.sendall(b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert s.recv(1)
+        assert endpoints.talk(hive.url, post()) == b""
+        with endpoints.relay(hive.gate.path, BASE + 65536) as bob:
+            assert answer(bob, "who") == "bob"
+    assert "Refused a connection of ada: it has 64" in hive.gate.log()
+    assert answer(hive.url, "say again") == "again"
+
+
+@pytest.mark.parametrize(
+    ("offset", "agent"), [(0, "ada"), (65535, "ada"), (-1, ""), (65536, ""), (-BASE, "")]
+)
+def test_only_uids_of_an_agents_range_are_served(hive: Hive, offset: int, agent: str) -> None:
+    # the host's root and its own users are nobody's cage, also before an agent's folder was handed over
+    (hive.gate.folder / "agents/newborn/state").mkdir(parents=True)
+    with endpoints.relay(hive.gate.path, BASE + offset) as url:
+        if agent:
+            assert answer(url, "who") == agent
+        else:
+            assert endpoints.talk(url, post()) == b""
+            assert (
+                f"Refused a connection of uid {BASE + offset}: it is in no agent's range" in hive.gate.log()
+            )
+
+
+def test_agents_come_and_go_and_ranges_change_hands(hive: Hive) -> None:
+    assert answer(hive.url, "who") == "ada"
+    shutil.rmtree(hive.gate.folder / "agents/ada")
+    assert endpoints.talk(hive.url, post()) == b""
+    endpoints.agent(hive.gate.folder, "carol", BASE)
+    assert answer(hive.url, "who") == "carol"
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    path = tmp_path / "cert.pem"
+    new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    names = ["-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    subprocess.run(
+        [*new, *names, "-keyout", path, "-out", tmp_path / "cert"], check=True, capture_output=True
+    )
+    path.write_bytes(path.read_bytes() + (tmp_path / "cert").read_bytes())
+    return path
+
+
+def test_a_model_behind_tls_is_reached_and_its_certificate_checked(
+    tmp_path: Path, certificate: Path
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    trusting, wary = tmp_path / "trusting", tmp_path / "wary"
+    trusting.mkdir()
+    wary.mkdir()
+    with Model(always_ok, tls=context).running() as endpoint:
+        with gate_to(trusting, endpoint, SSL_CERT_FILE=os.fspath(certificate)) as url:
+            assert ask(url, "POST", "/v1/messages", prompt("x"))[::2] == (200, b"ok")
+        with gate_to(wary, endpoint) as url:
+            status, _, data = ask(url, "POST", "/v1/messages", prompt("x"))
+            assert status == 502 and b"certificate verify failed" in data
+
+
+WRONG_SETUPS = {
+    '[model]\nendpoint = "ftp://x"\n': "hive.toml:2: 'model.endpoint' must be",
+    '[model]\nendpont = "rehearsal"\n': "hive.toml:2: 'model.endpont' is not a key here",
+    '[model]\nendpoint = "https://x:99999"\n': "endpoint 'https://x:99999': Port out of range",
+    '[model]\nendpoint = "http://example.org"\n': "a credential would go out unencrypted",
+}
+
+
+@pytest.mark.parametrize("config", WRONG_SETUPS)
+def test_a_wrong_setup_is_named_and_not_tried_again(tmp_path: Path, config: str) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "model-key").write_text("secret")
+    with endpoints.gate(tmp_path, config, CREDENTIALS_DIRECTORY=os.fspath(tmp_path)) as gate:
+        with contextlib.suppress(ConnectionError), socket.socket(socket.AF_UNIX) as s:
+            s.connect(os.fspath(gate.path))
+        assert gate.process.wait(endpoints.PATIENCE) == 78
+        assert WRONG_SETUPS[config] in gate.log() and "Traceback" not in gate.log()
+
+
+def test_without_a_socket_it_says_so() -> None:
+    run = subprocess.run(endpoints.GATE, env=endpoints.ENV, capture_output=True, text=True)
+    assert run.returncode == 78
+    assert run.stderr == "expected one socket, got 0\n(start hive-gate.socket)\n"
+
+
+@pytest.mark.parametrize("stuck", ["reading", "writing"])
+def test_a_peer_without_progress_is_given_up(stuck: str) -> None:
+    async def wait(ours: socket.socket) -> None:
+        streams = await asyncio.open_connection(sock=ours)
+        connection = http1.Connection(h11.SERVER, *streams, 0.05)
+        if stuck == "reading":
+            await connection.read()
+        await connection.read()
+        await connection.send(h11.Response(status_code=200, headers=[(b"content-length", b"9999999")]))
+        await connection.send(h11.Data(data=b"x" * 9_999_999))
+
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n" if stuck == "writing" else b"GET /")
+        with pytest.raises(TimeoutError):
+            asyncio.run(wait(ours))

@@ -300,13 +300,16 @@ def test_it_takes_its_socket_from_systemd_and_the_first_rules_that_exist(tmp_pat
     shipped.write_text('[[rule]]\nsay = "shipped"\n')
     activate = ["systemd-socket-activate", f"--listen={path}", f"-EPYTHONPATH={endpoints.ROOT}"]
     command = [*activate, *endpoints.REHEARSAL, "--rules", mine, "--rules", shipped]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        endpoints.wait_until(path.exists, process)
-        with endpoints.relay(path, os.getuid()) as url:
-            assert answer(url, "hello") == "shipped"
-            mine.write_text('[[rule]]\nsay = "mine"\n')
-            assert answer(url, "hello") == "mine"
-        process.terminate()
+    log = tmp_path / "stderr"
+    with log.open("w") as stderr, subprocess.Popen(command, stderr=stderr) as process:
+        endpoints.wait_until(lambda: "Listening on" in log.read_text(), process)
+        try:
+            with endpoints.relay(path, os.getuid()) as url:
+                assert answer(url, "hello") == "shipped"
+                mine.write_text('[[rule]]\nsay = "mine"\n')
+                assert answer(url, "hello") == "mine"
+        finally:
+            process.terminate()
 
 
 def test_without_a_socket_it_says_so(tmp_path: Path) -> None:
@@ -322,9 +325,7 @@ def test_a_hang_ends_when_the_client_goes(model: Rehearsal) -> None:
     head = f"POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode()
     with endpoints.connect(model.url) as s:
         s.sendall(head + body)
-        received = b""
-        while b"message_start" not in received:
-            received += s.recv(65536)
+        endpoints.until(s, b"message_start")
         s.settimeout(0.3)
         with pytest.raises(TimeoutError):
             s.recv(1)
