@@ -31,7 +31,7 @@ demo: setup root
 	.venv/bin/python bin/hive-demo
 
 bench: setup root
-	bin/hive-bench
+	.venv/bin/python bin/hive-bench
 
 check: setup root
 	.venv/bin/ruff check .

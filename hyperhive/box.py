@@ -37,7 +37,8 @@ NEEDED = {
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PASSED = ("TERM", "COLORTERM", "LANG", "LC_ALL", "TZ", "NO_COLOR", "CI")
 # The shell tells death by a signal from success, which systemd does not (SIGTERM is a clean end to it).
-SHELL = ["/bin/sh", "-c", 'trap : HUP INT TERM; "$@"; exit $?', "sh"]
+# No semicolon: systemd 252 writes it into the unit in a way that it then complains about at each reload.
+SHELL = ["/bin/sh", "-c", 'trap : HUP INT TERM && "$@" || exit $?', "sh"]
 
 
 def refuse(code: str, text: str, hint: str) -> Problem:

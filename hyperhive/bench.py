@@ -1,0 +1,226 @@
+"""The figures of `make bench`, measured inside the box on the running hive."""
+
+import json
+import os
+import select
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hyperhive.client import Client, Connection
+from hyperhive.problem import Problem
+from hyperhive.wire import Message
+
+RUNS = 20
+SLEEPERS = 100
+LIB = "/usr/lib/hyperhive/bin"
+OPERATOR = "/run/hyperhive/operator.sock"
+WAIT = 30  # seconds of silence after which something is wrong
+TOML = 'linger = 300\n[tools]\nallow = ["Bash"]\n'
+RULES = '[[rule]]\ntext = "."\nsay = "done"\n'
+
+
+@dataclass(frozen=True)
+class Figure:
+    name: str
+    unit: str
+    median: float
+    low: float
+    high: float
+    runs: int
+    limit: float
+
+    @property
+    def reached(self) -> bool:
+        return self.median <= self.limit
+
+
+def figure(name: str, unit: str, values: list[float], limit: float) -> Figure:
+    return Figure(name, unit, statistics.median(values), min(values), max(values), len(values), limit)
+
+
+class Model:
+    """A rehearsal model of the bench's own: it tells to the nanosecond when a request came."""
+
+    def __init__(self, folder: Path) -> None:
+        self.log = folder / "requests.jsonl"
+        rules = folder / "rules.toml"
+        rules.write_text(RULES)
+        command = [f"{LIB}/hive-rehearsal", "--listen=127.0.0.1:0", f"--rules={rules}", f"--log={self.log}"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout
+        self.url = f"http://{self.process.stdout.readline().strip()}"
+
+    def requests(self) -> list[Message]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+
+@contextmanager
+def model() -> Iterator[Model]:
+    with tempfile.TemporaryDirectory() as folder:
+        it = Model(Path(folder))
+        Path("/etc/hyperhive/hive.toml").write_text(f'[model]\nendpoint = "{it.url}"\n')
+        systemctl("restart", "hive-gate.service")
+        try:
+            yield it
+        finally:
+            it.close()
+
+
+def systemctl(*words: str) -> None:
+    subprocess.run(["systemctl", "--quiet", *words], check=True, stderr=subprocess.DEVNULL)
+
+
+def until(events: Connection, event: str, agent: str) -> Message:
+    while (came := events.next_event(WAIT)) is not None:
+        if came["event"] == event and came.get("agent") == agent:
+            return came
+    raise Problem("silence", f"no '{event}' of {agent} within {WAIT} s", hint="journalctl --unit='hive-*'")
+
+
+def sleep(name: str) -> None:
+    systemctl("stop", f"hive-agent@{name}.service")
+    systemctl("reset-failed", f"hive-agent@{name}.service")  # so many starts in a row are a crash loop else
+
+
+def turn(client: Client, events: Connection, endpoint: Model, name: str) -> dict[str, float]:
+    """One message and its turn: milliseconds from the moment that the broker took it."""
+    before = len(endpoint.requests())
+    client.call("send", to=name, body="go")
+    accepted = time.monotonic_ns()
+    times: dict[str, float] = {}
+    while "turn" not in times:
+        came = events.next_event(WAIT)
+        if came is None:
+            raise Problem("silence", f"no turn of {name} within {WAIT} s")
+        if came.get("agent") == name:
+            times.setdefault(came["event"], (time.monotonic_ns() - accepted) / 1e6)
+            if came["event"] == "awake":
+                times["wake"] = came["wake_ms"]
+    first = endpoint.requests()[before]
+    times["request"] = (first["mono_ns"] - accepted) / 1e6
+    return times
+
+
+def bare(endpoint: Model, home: str) -> float:
+    """Milliseconds from exec to the first request of a plain `claude --print` in an empty home."""
+    before = len(endpoint.requests())
+    quiet = ("DISABLE_TELEMETRY", "DISABLE_AUTOUPDATER", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC")
+    environment = {"HOME": home, "PATH": os.environ["PATH"]} | dict.fromkeys(quiet, "1")
+    environment |= {"ANTHROPIC_BASE_URL": endpoint.url, "ANTHROPIC_API_KEY": "none"}
+    began = time.monotonic_ns()
+    command = [f"{LIB}/claude", "--print", "go"]
+    subprocess.run(
+        command, env=environment, cwd=home, check=True, stdin=subprocess.DEVNULL, capture_output=True
+    )
+    first = endpoint.requests()[before]
+    return float(first["mono_ns"] - began) / 1e6
+
+
+def waking(client: Client, events: Connection, endpoint: Model) -> list[Figure]:
+    client.call("spawn", agent="sleeper", toml=TOML)
+    awake, request, plain = [], [], []
+    with tempfile.TemporaryDirectory() as home:
+        bare(endpoint, home)  # the first one of all writes its settings
+        turn(client, events, endpoint, "sleeper")
+        for _ in range(RUNS):
+            sleep("sleeper")
+            times = turn(client, events, endpoint, "sleeper")
+            awake.append(times["wake"])
+            request.append(times["request"])
+            plain.append(bare(endpoint, home))
+    more = [ours - theirs for ours, theirs in zip(request, plain, strict=True)]
+    return [
+        figure("asleep → harness in the cage says hello", "ms", awake, 200),
+        figure("asleep → first request at the model", "ms", request, float("inf")),
+        figure("bare claude --print → first request", "ms", plain, float("inf")),
+        figure("… the hive's wake takes more by", "ms", more, 250),
+    ]
+
+
+def warm(client: Client, events: Connection, endpoint: Model) -> list[Figure]:
+    client.call("spawn", agent="warm", toml=TOML)
+    turn(client, events, endpoint, "warm")
+    runs = [turn(client, events, endpoint, "warm") for _ in range(RUNS)]
+    return [
+        figure("warm: send accepted → request at the model", "ms", [run["request"] for run in runs], 60),
+        # the harness says so just before it writes the prompt
+        figure("warm: … of that, until claude has the prompt", "ms", [run["progress"] for run in runs], 10),
+    ]
+
+
+def status_kb(pid: int, field: str) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
+
+
+def processes(name: str) -> dict[int, str]:
+    group = f"/sys/fs/cgroup/hyperhive.slice/hyperhive-agents.slice/hive-agent@{name}.service"
+    pids = [int(pid) for file in Path(group).rglob("cgroup.procs") for pid in file.read_text().split()]
+    return {pid: Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ") for pid in pids}
+
+
+def memory(client: Client) -> list[Figure]:
+    own = {pid: line for pid, line in processes("warm").items() if "bin/claude " not in line}
+    rss = sum(status_kb(pid, "VmRSS") for pid in own) / 1024
+    before = status_kb(1, "VmRSS")
+    for number in range(SLEEPERS):
+        client.call("spawn", agent=f"idle-{number:03}", toml=TOML)
+    each = (status_kb(1, "VmRSS") - before) / SLEEPERS
+    running = sum(
+        len(list(Path("/sys/fs/cgroup").rglob(f"hive-agent@idle-{n:03}.service"))) for n in range(SLEEPERS)
+    )
+    return [
+        figure("an awake agent's processes but claude, RSS", "MB", [rss], 45),
+        figure(f"a sleeping agent in PID 1 (of {SLEEPERS})", "KB", [each], 20),
+        figure(f"processes of {SLEEPERS} sleeping agents", "", [running], 0),
+    ]
+
+
+def initialize() -> float:
+    params = {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "b", "version": "1"},
+    }
+    request = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}
+    began = time.monotonic()
+    with subprocess.Popen([f"{LIB}/hive-mcp"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdin and server.stdout
+        server.stdin.write(json.dumps(request).encode() + b"\n")
+        server.stdin.flush()
+        if not select.select([server.stdout], [], [], WAIT)[0]:
+            raise Problem("silence", "hive-mcp does not answer")
+        took = (time.monotonic() - began) * 1000
+        server.stdin.close()
+    return took
+
+
+def run() -> list[dict[str, Any]]:
+    with (
+        model() as endpoint,
+        Client(OPERATOR, patience=10) as client,
+        Client(OPERATOR, patience=10) as watcher,
+    ):
+        events = watcher.subscribe()
+        figures = waking(client, events, endpoint) + warm(client, events, endpoint) + memory(client)
+    figures.append(
+        figure("hive-mcp: start → answer to initialize", "ms", [initialize() for _ in range(RUNS)], 60)
+    )
+    return [asdict(each) for each in figures]
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
