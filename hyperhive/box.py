@@ -145,6 +145,9 @@ def kill_all(cgroup: Path) -> None:
 
 def clear(place: Place, cgroup: Path) -> None:
     kill_all(cgroup)
+    if has_systemd():  # it may not have noticed yet, and would refuse a scope of the same name
+        stop = ["systemctl", "stop", "--quiet", f"{place.name}.scope"]
+        subprocess.run(stop, stderr=subprocess.DEVNULL)
     shutil.rmtree(place.disk / "etc.work", ignore_errors=True)
     (place.state / "notify").unlink(missing_ok=True)
 
