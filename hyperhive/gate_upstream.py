@@ -86,7 +86,9 @@ def failures(to: Upstream) -> Iterator[None]:
     except h11.RemoteProtocolError as e:
         raise Problem("upstream", f"the model endpoint '{to.name}' broke off its answer: {e}") from e
     except OSError as e:
-        reason = e.strerror or str(e) or type(e).__name__
+        # asyncio puts the address in strerror's place, ssl a number of its own in errno's
+        number = e.errno if isinstance(e, ConnectionError) else None
+        reason = os.strerror(number) if number else e.strerror or str(e) or type(e).__name__
         raise Problem("upstream", f"the model endpoint '{to.name}' cannot be reached: {reason}") from e
 
 

@@ -159,6 +159,7 @@ class Rehearsal:
             return
         journal.send(
             f"{ask.agent or 'somebody'}: step {ask.step} by rule {rule or 'of its own'}",
+            SYSLOG_IDENTIFIER="hive-rehearsal",  # else it is the interpreter's name
             HIVE_AGENT=ask.agent,
             HIVE_EVENT="rehearsed",
             HIVE_MODEL=ask.model,

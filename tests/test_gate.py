@@ -251,7 +251,10 @@ def test_a_model_that_is_down_is_named(tmp_path: Path) -> None:
         status, _, data = ask(url, "POST", "/v1/messages", prompt("x"))
         error = json.loads(data)
         assert (status, error["type"], error["error"]["type"]) == (502, "error", "api_error")
-        assert f"the model endpoint '{endpoint}' cannot be reached: " in error["error"]["message"]
+        assert (
+            f"the model endpoint '{endpoint}' cannot be reached: Connection refused"
+            in error["error"]["message"]
+        )
         result = endpoints.claude(tmp_path / "home", url, "hello")[-1]
         assert (result["is_error"], result["api_error_status"]) == (True, 502)
         assert f"the model endpoint '{endpoint}' cannot be reached: " in result["result"]
