@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -61,6 +62,14 @@ class Peer:
         self.sock.close()
 
 
+def listening(path: Path) -> bool:
+    """It is there a moment before it can be connected to."""
+    return (
+        re.search(rf" 00010000 .* {re.escape(str(path))}$", Path("/proc/net/unix").read_text(), re.M)
+        is not None
+    )
+
+
 class Hive:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -89,7 +98,7 @@ class Hive:
             *program,
         ]
         self.broker = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": os.fspath(ROOT)})
-        while not (self.run / "system.sock").exists():
+        while not listening(self.run / "system.sock"):
             assert self.broker.poll() is None, "the broker went away"
             time.sleep(0.01)
 

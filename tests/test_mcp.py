@@ -144,18 +144,19 @@ def test_initialize_offers_its_newest_version_instead_of_one_it_does_not_know(se
     assert server.read()["result"]["protocolVersion"] == "2025-06-18"
 
 
-def test_initialize_is_answered_within_60_ms_of_the_start() -> None:
+def test_initialize_takes_less_than_60_ms_of_a_processor() -> None:
+    """`make bench` measures the clock's time; here other tests run beside it, so it is the processor's."""
     line = b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18"}}\n'
     took = []
     for _ in range(10):
-        begin = time.monotonic()
         with subprocess.Popen([HIVE_MCP], stdin=-1, stdout=-1) as process:
             assert process.stdin and process.stdout
             process.stdin.write(line)
             process.stdin.flush()
             assert process.stdout.readline()
-            took.append(time.monotonic() - begin)
-    assert min(took) < 0.06  # the least: other tests run beside this one
+            nanoseconds = Path(f"/proc/{process.pid}/schedstat").read_text().split()[0]
+            took.append(int(nanoseconds) / 1e6)
+    assert min(took) < 60
 
 
 def test_the_tools_and_their_schemas(server: Server) -> None:
