@@ -73,7 +73,7 @@ class Crew:
         return next(pid for pid, line in self.processes(name).items() if part in line)
 
     def bash(self, name: str, script: str) -> str:
-        """What a script prints that the agent runs with its Bash tool: with all that an agent may and may not."""
+        """What a script prints that the agent runs with its Bash tool."""
         (self.root / f"var/lib/hyperhive/agents/{name}/state/probe.sh").write_text(script)
         self.rules(PROBE)
         watch = self.watch()
