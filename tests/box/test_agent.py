@@ -6,15 +6,21 @@ import pytest
 
 from tests.box.crew import DONE, Crew, Watch
 
-HANG_ONCE = 'text = "hold"\ntimes = 1\nhang = true'
+HANG_ONCE = """
+text = "hold"
+times = 1
+[[rule.steps]]
+call = [{ name = "mcp__hive__set_status", input = { status = "holding" } }]
+[[rule.steps]]
+hang = true
+"""
 
 
 def hold(crew: Crew, watch: Watch, name: str) -> int:
     """A turn that hangs at the model, once; the next is answered. Gives the message's number."""
     crew.rules(HANG_ONCE, DONE)
     number = crew.send(name, "hold")
-    watch.until("progress", agent=name)
-    crew.run("journalctl", "--sync")
+    watch.until("status", agent=name, status="holding")
     return number
 
 
