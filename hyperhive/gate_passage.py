@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import h11
@@ -48,7 +49,7 @@ class Count:
     bytes_out: int = 0
 
 
-def end_to_end(headers: h11._headers.Headers) -> Headers:
+def end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     named = {
         word.strip()
         for name, value in headers

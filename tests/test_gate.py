@@ -2,14 +2,12 @@ import asyncio
 import contextlib
 import json
 import os
-import queue
 import shutil
 import socket
 import ssl
 import subprocess
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import h11
@@ -18,8 +16,8 @@ import pytest
 from hyperhive import http1
 from tests import endpoints
 from tests.endpoints import Gate, Rehearsal, answer, ask, prompt
+from tests.scripted_model import BASE, OK, SSE, Model, always_ok, chunked, gate_to, post, read_request
 
-BASE = 700_000_000
 RULES = """
 [[rule]]
 agent = "ada"
@@ -39,8 +37,6 @@ text = "say (.*)"
 say = "{1}"
 """
 TO_REHEARSAL = '[model]\nendpoint = "rehearsal"\n'
-SSE = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
 @dataclass
@@ -61,80 +57,6 @@ def hive(tmp_path: Path) -> Iterator[Hive]:
         endpoints.relay(gate.path, BASE + 1000) as url,
     ):
         yield Hive(model, gate, url)
-
-
-@contextlib.contextmanager
-def gate_to(folder: Path, endpoint: str, **setenv: str) -> Iterator[str]:
-    """ada's side of a gate to a model elsewhere."""
-    folder.chmod(0o755)
-    endpoints.agent(folder, "ada", BASE)
-    config = f'[model]\nendpoint = "{endpoint}"\n'
-    with endpoints.gate(folder, config, **setenv) as gate, endpoints.relay(gate.path, BASE) as url:
-        yield url
-
-
-@dataclass
-class Model:
-    """A model whose every byte the test decides: each connection is handed to `behave` in a thread."""
-
-    behave: Callable[[socket.socket, "Model"], None]
-    tls: ssl.SSLContext | None = None
-    seen: "queue.Queue[bytes]" = field(default_factory=queue.Queue)
-    go: threading.Event = field(default_factory=threading.Event)
-    connections: int = 0
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator[str]:
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            threading.Thread(target=self.serve, args=(server,), daemon=True).start()
-            yield f"http{'s' if self.tls else ''}://127.0.0.1:{server.getsockname()[1]}"
-            server.shutdown(socket.SHUT_RDWR)
-
-    def serve(self, server: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                plain = server.accept()[0]
-                self.connections += 1
-                threading.Thread(target=self.handle, args=(plain,), daemon=True).start()
-
-    def handle(self, plain: socket.socket) -> None:
-        plain.settimeout(endpoints.PATIENCE)
-        with contextlib.suppress(OSError), plain:
-            s = self.tls.wrap_socket(plain, server_side=True) if self.tls else plain
-            with s:
-                self.behave(s, self)
-
-
-def read_request(s: socket.socket) -> bytes:
-    """Head and body of one request with a Content-Length, b"" when the peer hangs up."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        if not (more := s.recv(65536)):
-            return b""
-        data += more
-    head, _, body = data.partition(b"\r\n\r\n")
-    length = next(
-        (int(li[15:]) for li in head.lower().split(b"\r\n") if li.startswith(b"content-length:")), 0
-    )
-    while len(body) < length:
-        body += s.recv(65536)
-    return head + b"\r\n\r\n" + body
-
-
-def always_ok(s: socket.socket, model: Model) -> None:
-    while request := read_request(s):
-        model.seen.put(request)
-        s.sendall(OK)
-
-
-def post(body: bytes = b"{}", *headers: bytes, path: bytes = b"/v1/messages") -> bytes:
-    lines = [b"POST " + path + b" HTTP/1.1", b"host: x", b"content-length: %d" % len(body), *headers]
-    return b"\r\n".join(lines) + b"\r\n\r\n" + body
-
-
-def chunked(*parts: bytes) -> bytes:
-    head = b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
-    return head + b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
 
 
 def test_the_cli_talks_to_the_rehearsal_through_the_gate(tmp_path: Path, hive: Hive) -> None:
@@ -297,71 +219,6 @@ def test_when_the_cage_goes_the_request_is_given_up(tmp_path: Path) -> None:
             s.sendall(post())
             assert s.recv(65536)
         assert model.seen.get(timeout=endpoints.PATIENCE) == b""
-
-
-REFUSED = {
-    b"CONNECT example.org:443 HTTP/1.1\r\nhost: example.org\r\n\r\n": 403,
-    b"GET http://example.org/v1/models HTTP/1.1\r\nhost: example.org\r\n\r\n": 403,
-    b"GET / HTTP/1.1\r\nhost: x\r\n\r\n": 403,
-    b"HEAD / HTTP/1.1\r\nhost: x\r\n\r\n": 403,
-    b"DELETE /v1/models HTTP/1.1\r\nhost: x\r\n\r\n": 403,
-    b"GET /v1/files HTTP/1.1\r\nhost: x\r\n\r\n": 403,
-    b"GET /v1/models/../files HTTP/1.1\r\nhost: x\r\n\r\n": 403,
-    b"GET /v1/models/..%2ffiles HTTP/1.1\r\nhost: x\r\n\r\n": 403,
-    b"GET /v1/models/.. HTTP/1.1\r\nhost: x\r\n\r\n": 403,
-    b"GET //v1/models HTTP/1.1\r\nhost: x\r\n\r\n": 403,
-    post(path=b"/v1/messages/batches"): 403,
-    post(b"{}", b"transfer-encoding: chunked"): 400,
-    post(b"{}", b"content-length: 3"): 400,
-    post(b"{}", b"transfer-encoding: gzip, chunked"): 501,
-    post(b"{}", b"x: a\x00b"): 400,
-    post(b"{}", b" folded: x"): 400,
-    post(b"{}", b"x y: z"): 400,
-    b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999\r\n\r\n": 413,
-    b"POST /v1/messages HTTP/1.1\r\nhost: x\r\nhost: y\r\n\r\n": 400,
-    b"POST /v1/messages HTTP/1.1\r\n" + b"x: y\r\n" * 60_000 + b"\r\n": 431,
-    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n": 400,
-}
-
-
-@pytest.mark.parametrize("request_", REFUSED, ids=lambda data: data[:40].decode("ascii", "replace"))
-def test_whatever_is_not_a_plain_request_to_the_model_is_refused(tmp_path: Path, request_: bytes) -> None:
-    model = Model(always_ok)
-    with model.running() as endpoint, gate_to(tmp_path, endpoint) as url:
-        head, _, body = endpoints.talk(url, request_).partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 %d" % REFUSED[request_])
-        assert model.seen.empty()
-        assert body.count(b"\n") == (0 if request_.startswith(b"HEAD") else 1)
-        assert ask(url, "GET", "/v1/models/claude-opus-5.5@1")[0] == 200
-
-
-@pytest.mark.parametrize("chunk", [b"zz\r\n", b"5\r\nhelloXX", b"-1\r\n", b"f" * 30 + b"\r\n"])
-def test_a_bad_chunk_ends_the_request_on_both_sides(tmp_path: Path, chunk: bytes) -> None:
-    def behave(s: socket.socket, model: Model) -> None:
-        model.seen.put(b"".join(iter(lambda: s.recv(65536), b"")))
-
-    model = Model(behave)
-    with model.running() as endpoint, gate_to(tmp_path, endpoint) as url:
-        assert endpoints.talk(url, chunked(b"good") + chunk).startswith(b"HTTP/1.1 400")
-        # never the empty chunk that would make it a whole request
-        assert not model.seen.get(timeout=endpoints.PATIENCE).endswith(b"0\r\n\r\n")
-
-
-def test_a_body_without_a_length_has_a_limit_too(tmp_path: Path) -> None:
-    def behave(s: socket.socket, model: Model) -> None:
-        while s.recv(1 << 20):
-            pass
-
-    with (
-        Model(behave).running() as endpoint,
-        gate_to(tmp_path, endpoint) as url,
-        endpoints.connect(url) as s,
-    ):
-        s.sendall(chunked())
-        with contextlib.suppress(ConnectionError):
-            for _ in range(65):
-                s.sendall(b"100000\r\n" + b"x" * 0x100000 + b"\r\n")
-        assert s.recv(65536).startswith(b"HTTP/1.1 413")
 
 
 def memory(pid: int) -> int:
