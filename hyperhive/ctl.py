@@ -21,10 +21,7 @@ PATIENCE = 2.0  # seconds: longer than a restart of the broker takes
 FOLLOW_PATIENCE = 60.0
 SPAWN_WAIT = 180.0  # seconds that hive-apply may take
 TOOLS = ["Read", "Edit", "Write", "Glob", "Grep", "Bash"]
-HINTS = {
-    "unreachable": "is it running? systemctl start hyperhive.target; in a box: hive-box run -- hivectl …",
-    "unknown-agent": "hivectl list shows who there is",
-}
+UNREACHABLE = "is it running? systemctl start hyperhive.target; in a box: hive-box run -- hivectl …"
 
 
 def connect(patience: float = PATIENCE) -> Client:
@@ -303,8 +300,10 @@ def main() -> int:
 
 def explained(problem: Problem) -> Problem:
     """The same, with the way out where hivectl knows more than the broker, and harmless on a terminal."""
-    text, hint = ctl_text.line(str(problem)), problem.hint or HINTS.get(problem.code, "")
+    text, hint = ctl_text.line(str(problem)), problem.hint
     code = EX_CONFIG if problem.code == "bad-config" else problem.exit_status
+    if problem.code == "unreachable":
+        hint = UNREACHABLE
     if problem.code == "no-permission":
         text = "only members of the group hive-admin may do this"
         hint = f"usermod --append --groups hive-admin {getpass.getuser()}, then log in again; or use sudo"
