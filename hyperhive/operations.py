@@ -20,6 +20,8 @@ Operation = Callable[["Broker", "Connection", wire.Message], Awaitable[wire.Mess
 VERSION = "0.1.0"
 KEY_MAX = 128
 STATUS_MAX = 200
+# What the manager hears of, once until another turn ends otherwise.
+TROUBLE = {"auth-failed": "needs_login", "rate-limited": "rate_limited"}
 OUTCOMES = "ok compacted prompt-too-long rate-limited auth-failed refused timed-out crashed".split()
 
 
@@ -132,8 +134,10 @@ async def turn(broker: Broker, connection: Connection, message: wire.Message) ->
     number, outcome = record["number"], record["outcome"]
     broker.spawn_task(broker.stats.add_turn(record))
     agent.doing = None
-    await broker.writer.do(lambda: broker.store.count_turn(agent.name, number, outcome))
+    before = await broker.writer.do(lambda: broker.store.count_turn(agent.name, number, outcome))
     broker.publish("turn", **record)
+    if outcome in TROUBLE and outcome != before:
+        await broker.tell_manager({"event": TROUBLE[outcome], "agent": agent.name, "error": record["error"]})
     text = f"Turn {number} of {agent.name} ended: {outcome}, {record['duration_ms']} ms"
     fields = {"HIVE_TURN": number, "HIVE_OUTCOME": outcome, "HIVE_DURATION_MS": record["duration_ms"]}
     facts.log("turn", text, agent=agent.name, notice=outcome not in ("ok", "compacted"), **fields)

@@ -71,6 +71,10 @@ def as_record(row: Row) -> Row:
     return as_mail(row) | {key: row[key] for key in ("state", "done_at", "reason")}
 
 
+def chosen(rows: list[Row], ids: list[int] | None) -> list[Row]:
+    return rows if ids is None else [row for row in rows if row["id"] in {*ids}]
+
+
 class Store:
     def __init__(self, path: Path) -> None:
         self.db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
@@ -143,15 +147,17 @@ class Store:
         self.queued[recipient] -= len(given)
         return given
 
-    def held(self, recipient: str, ids: list[int] | None, where: str, *parameters: object) -> list[Row]:
-        found = self.rows(f"select * from message where recipient = ? and ({where})", recipient, *parameters)  # noqa: S608
-        return found if ids is None else [row for row in found if row["id"] in set(ids)]
+    def leased_rows(self, recipient: str, ids: list[int] | None) -> list[Row]:
+        found = self.rows("select * from message where state = 'leased' and recipient = ?", recipient)
+        return chosen(found, ids)
 
     def ack(self, recipient: str, invocation: str, ids: list[int] | None) -> list[Row]:
+        rows = self.leased_rows(recipient, ids)
         # A message that went back because the broker restarted still belongs to the run that held it,
         # until another run has it: its turn may yet end well.
-        held = "state = 'leased' or (state = 'queued' and invocation = ?)"
-        rows = self.held(recipient, ids, held, invocation)
+        if self.queued[recipient]:
+            query = "select * from message where state = 'queued' and recipient = ? and invocation = ?"
+            rows += chosen(self.rows(query, recipient, invocation), ids)
         update = "update message set state = 'done', done_at = ? where id = ?"
         at = now()
         self.db.executemany(update, [(at, row["id"]) for row in rows])
@@ -164,7 +170,7 @@ class Store:
         self, recipient: str, reason: str, ids: list[int] | None, *, count: bool
     ) -> tuple[list[Row], list[Row]]:
         """Back in the queue, for whichever run comes next: (requeued, dead)."""
-        rows = self.held(recipient, ids, "state = 'leased'")
+        rows = self.leased_rows(recipient, ids)
         kept, dead = self.back(rows, reason, 0 if count else 1)
         forget = "update message set invocation = null where id = ?"
         self.db.executemany(forget, [(row["id"],) for row in kept])
@@ -172,7 +178,7 @@ class Store:
 
     def release(self, recipient: str, reason: str) -> tuple[list[Row], list[Row]]:
         """The connection that held the lease has ended: (requeued, dead)."""
-        return self.back(self.held(recipient, None, "state = 'leased'"), reason, 0)
+        return self.back(self.leased_rows(recipient, None), reason, 0)
 
     def back(self, rows: list[Row], reason: str, forgiven: int) -> tuple[list[Row], list[Row]]:
         kept = [row for row in rows if row["attempts"] - forgiven < ATTEMPTS_MAX]
@@ -193,7 +199,8 @@ class Store:
         return kept, dead
 
     def read(self, ids: list[int]) -> list[int]:
-        rows = self.held(names.OPERATOR, ids, "state = 'queued'")
+        query = "select * from message where state = 'queued' and recipient = ?"
+        rows = chosen(self.rows(query, names.OPERATOR), ids)
         at = now()
         update = "update message set state = 'done', done_at = ? where id = ?"
         self.db.executemany(update, [(at, row["id"]) for row in rows])
@@ -246,9 +253,12 @@ class Store:
     def set_status(self, name: str, status: str) -> None:
         self.db.execute("update agent set status = ?, status_at = ? where name = ?", (status, now(), name))
 
-    def count_turn(self, name: str, number: int, outcome: str) -> None:
+    def count_turn(self, name: str, number: int, outcome: str) -> str | None:
+        """Gives the outcome of the turn before."""
+        before: str | None = self.agent(name)["last_outcome"]
         update = "update agent set turns = ?, last_turn_at = ?, last_outcome = ? where name = ?"
         self.db.execute(update, (number, now(), outcome, name))
+        return before
 
     def register(self, agent: Row) -> None:
         Database(self.db)["agent"].insert(agent, replace=False)  # type: ignore[union-attr]

@@ -1,6 +1,10 @@
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from tests.hive import Hive, hive
 
 
 @pytest.hookimpl(trylast=True)
@@ -11,3 +15,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         reporter.ensure_newline()
         reporter.write_line("tests were skipped, and CI is set: that is a failure", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Hive]:
+    """A broker of the test's own, with three agents."""
+    with hive(tmp_path) as it:
+        it.add("manager", "ada", "bob")
+        yield it
