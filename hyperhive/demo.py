@@ -25,7 +25,7 @@ console = Console(highlight=False)
 
 def line(began: float, who: str, text: str) -> None:
     row = Table.grid(padding=(0, 2))
-    for width in (9, 7, None):
+    for width in (9, 8, None):
         row.add_column(width=width)
     took = f"{time.monotonic() - began:7.2f} s"
     row.add_row(Text(took, style="dim"), Text(who, style="bold"), Text(clean(" ".join(text.split()))))
