@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import select
 import statistics
 import subprocess
@@ -12,6 +13,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
+from rich.table import Table
 
 from hyperhive.client import Client, Connection
 from hyperhive.problem import Problem
@@ -34,14 +38,14 @@ class Figure:
     low: float
     high: float
     runs: int
-    limit: float
+    limit: float | None  # None: only for comparison
 
     @property
     def reached(self) -> bool:
-        return self.median <= self.limit
+        return self.limit is None or self.median <= self.limit
 
 
-def figure(name: str, unit: str, values: list[float], limit: float) -> Figure:
+def figure(name: str, unit: str, values: list[float], limit: float | None) -> Figure:
     return Figure(name, unit, statistics.median(values), min(values), max(values), len(values), limit)
 
 
@@ -142,8 +146,8 @@ def waking(client: Client, events: Connection, endpoint: Model) -> list[Figure]:
     more = [ours - theirs for ours, theirs in zip(request, plain, strict=True)]
     return [
         figure("asleep → harness in the cage says hello", "ms", awake, 200),
-        figure("asleep → first request at the model", "ms", request, float("inf")),
-        figure("bare claude --print → first request", "ms", plain, float("inf")),
+        figure("asleep → first request at the model", "ms", request, None),
+        figure("bare claude --print → first request", "ms", plain, None),
         figure("… the hive's wake takes more by", "ms", more, 250),
     ]
 
@@ -224,3 +228,20 @@ def seconds(work: Callable[[], Any]) -> float:
     began = time.monotonic()
     work()
     return time.monotonic() - began
+
+
+def machine() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "?")
+    said = subprocess.run(["systemctl", "--version"], capture_output=True, text=True, check=True).stdout
+    return f"{os.cpu_count()} cores of {model}, Linux {platform.release()}, systemd {said.split()[1]}"
+
+
+def show(figures: list[Figure]) -> None:
+    """The table, on stderr: stdout has the JSON."""
+    table = Table("figure", "median", "min", "max", "runs", "limit", "", box=None, title=machine())
+    for each in figures:
+        numbers = [f"{value:.1f} {each.unit}" for value in (each.median, each.low, each.high)]
+        limit = "" if each.limit is None else f"{each.limit:g} {each.unit}"
+        table.add_row(each.name, *numbers, str(each.runs), limit, "reached" if each.reached else "MISSED")
+    Console(width=130, stderr=True).print(table)
