@@ -192,8 +192,10 @@ class Broker:
             rows = await self.writer.do(lambda: self.store.lease(agent.name, invocation, limit))
         if not rows and wait:
             rows = await self.park(agent, connection, wait, limit)
-        if rows and not connection.transport:
+        # What is written to a transport that is closing is dropped without a word.
+        if rows and (not connection.transport or connection.transport.is_closing()):
             await self.give_back(agent, rows)
+            return []
         for row in rows:
             self.publish("delivered", id=row["id"], agent=agent.name, attempts=row["attempts"])
         return rows
