@@ -74,9 +74,9 @@ class Connection:
             raise Lost(e.strerror or str(e)) from e
 
     def hang_up(self) -> None:
-        """From any thread: what has arrived can still be read, then comes the end."""
+        """From any thread: what the broker has written, or writes before it notices, can still be read."""
         try:
-            self.sock.shutdown(socket.SHUT_RDWR)
+            self.sock.shutdown(socket.SHUT_WR)  # not both ways: what it writes then would be lost
         except OSError:
             return  # it has ended already
 

@@ -16,6 +16,7 @@ PROTOCOLS = ("2025-06-18", "2025-03-26", "2024-11-05")  # newest first
 SOCKET = "/run/hive/hive.sock"
 PATIENCE = 60.0  # seconds: a broker that is away comes back
 CALLS_MAX = 32  # at once
+CANCEL_WAIT = 1.0  # seconds: a broker that is well has noticed the hang-up long before
 
 Id = int | str
 ID = int | str
@@ -37,7 +38,7 @@ class Session:
     def __init__(self, path: str, invocation: str) -> None:
         self.path = path
         self.hello = {"role": "tool", "invocation": invocation}
-        self.calls: dict[Id, Client] = {}
+        self.calls: dict[Id, tuple[Client, threading.Thread]] = {}
         self.held: deque[Message] = deque()
         self.lock = threading.Lock()  # of the calls and of stdout
 
@@ -77,9 +78,10 @@ class Session:
         if method != "notifications/cancelled" or not isinstance(id_, ID):
             return
         with self.lock:
-            client = self.calls.pop(id_, None)
-        if client:
+            client, thread = self.calls.pop(id_, (None, None))
+        if client and thread:
             client.give_up()
+            thread.join(CANCEL_WAIT)  # so that a recv in the next line finds what this one leaves behind
 
     def answer(self, id_: Id, method: str, params: Message) -> None:
         if method == "initialize":
@@ -100,15 +102,16 @@ class Session:
         if not isinstance(arguments, dict):
             raise Refused(INVALID_PARAMS, "'arguments' must be an object")
         client = Client(self.path, hello=self.hello, patience=PATIENCE)
+        call = tools.Call(client, arguments, self.held, [])
+        # a daemon: the end of stdin ends the process, parked or not
+        thread = threading.Thread(target=self.work, args=(id_, tools.TOOLS[name], call), daemon=True)
         with self.lock:
             if id_ in self.calls:
                 raise Refused(INVALID_REQUEST, f"request {id_!r} is under way")
             if len(self.calls) >= CALLS_MAX:
                 raise Refused(INVALID_REQUEST, f"{CALLS_MAX} calls are under way")
-            self.calls[id_] = client
-        call = tools.Call(client, arguments, self.held, [])
-        # a daemon: the end of stdin ends the process, parked or not
-        threading.Thread(target=self.work, args=(id_, tools.TOOLS[name], call), daemon=True).start()
+            self.calls[id_] = client, thread
+        thread.start()
 
     def work(self, id_: Id, tool: tools.Tool, call: tools.Call) -> None:
         with call.client:
@@ -117,7 +120,7 @@ class Session:
             except Problem as e:
                 text, is_error = f"{e} ({e.hint})" if e.hint else str(e), True
         with self.lock:
-            wanted = self.calls.get(id_) is call.client
+            wanted = id_ in self.calls and self.calls[id_][0] is call.client
             if wanted:
                 del self.calls[id_]
             else:

@@ -421,7 +421,7 @@ def test_a_cancelled_recv_loses_no_mail(real: Hive) -> None:
     operator = real.operator()
     with caged(real, "ada") as process:
         server = Server(process)
-        for number in range(20):
+        for number in range(300):
             id_ = server.start("recv", wait_seconds=100)
             server.say("set_status", status=f"{number}")
             operator.write("send", to="ada", body=f"<{number}>")
