@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hyperhive import facts, names, operations, wake, wire
+from hyperhive import ends, facts, names, operations, wake, wire
+from hyperhive.alarm import Alarm
 from hyperhive.commit import Given, Parked, Writer
 from hyperhive.connection import Connection, peer_uid
 from hyperhive.problem import Problem
@@ -60,6 +61,8 @@ class Broker:
         self.sequence = itertools.count(1)
         self.spawning: dict[int, asyncio.Future[wire.Message]] = {}
         self.tasks: set[asyncio.Task[Any]] = set()
+        self.next_due: str | None = None
+        self.alarm = Alarm(self.due, self.ring)
         # what to do when an agent is registered (its socket is made), set by whoever serves
         self.registered: Callable[[Agent], Awaitable[None]]
 
@@ -243,8 +246,22 @@ class Broker:
             text = f"Mail {row['id']} from {row['sender']} to {row['recipient']}"
             fields = {"HIVE_MESSAGE": row["id"], "HIVE_FROM": row["sender"], "HIVE_TO": row["recipient"]}
             facts.log("mail", text, agent=row["recipient"], **fields)
-            if agent := self.agents.get(row["recipient"]):
-                self.wake(agent)
+            self.wake_name(row["recipient"])
+
+    async def went_out(self, mail: list[Row]) -> None:
+        """A change has sent this, and may have changed what is due next."""
+        self.sent(mail)
+        self.next_due = await self.writer.do(lambda: ends.next_due(self.store))
+        self.alarm.arm()
+
+    def due(self) -> float | None:
+        return ends.seconds_of(self.next_due) if self.next_due else None
+
+    def ring(self) -> None:
+        self.spawn_task(self.fire())
+
+    async def fire(self) -> None:
+        await self.went_out(await self.writer.do(lambda: ends.fire(self.store)))
 
     async def tell_manager(self, event: wire.Message) -> None:
         about_manager = event.get("agent") == names.MANAGER or names.MANAGER not in self.agents
@@ -260,6 +277,10 @@ class Broker:
         if wake.poke(self.run_folder / "wake" / agent.name):
             agent.woken = time.monotonic()
             self.publish("woken", agent=agent.name)
+
+    def wake_name(self, name: str) -> None:
+        if agent := self.agents.get(name):
+            self.wake(agent)
 
     def fifo_seen(self, fd: int) -> None:
         for name, new in wake.seen(fd):

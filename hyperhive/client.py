@@ -13,7 +13,7 @@ ANSWER_WAIT = 30.0  # seconds beyond what the request itself may wait
 RETRY = 0.1  # seconds: a socket that is not there yet has no event that the standard library can wait for
 # 'no-harness' too: after a restart of the broker a tool may be back before the harness.
 AWAY = frozenset({"unreachable", "no-harness"})
-ONCE = frozenset({"spawn"})  # doing it again would answer 'exists'
+ONCE = frozenset({"ask", "remind", "spawn"})  # doing it again would do it twice, or answer 'exists'
 LATER = frozenset({"busy", "queue-full", "storage", "too-many"})
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from hyperhive import facts, names, settings, wire
+from hyperhive import facts, names, operations_ends, settings, wire
 from hyperhive.problem import Problem
 from hyperhive.store import as_mail, now
 
@@ -20,6 +20,7 @@ Operation = Callable[["Broker", "Connection", wire.Message], Awaitable[wire.Mess
 VERSION = "0.1.0"
 KEY_MAX = 128
 STATUS_MAX = 200
+STATES = ("queued", "leased", "done", "dead", "dropped")
 # What the manager hears of, once until another turn ends otherwise.
 TROUBLE = {"auth-failed": "needs_login", "rate-limited": "rate_limited"}
 OUTCOMES = "ok compacted prompt-too-long rate-limited auth-failed refused timed-out crashed".split()
@@ -231,8 +232,8 @@ async def show(broker: Broker, connection: Connection, message: wire.Message) ->
 async def mail(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
     who = wire.get_text(message, "agent", 64) if "agent" in message else None
     state = wire.get_text(message, "state", 10) if "state" in message else None
-    if state not in (None, "queued", "leased", "done", "dead"):
-        raise Problem("bad-request", "'state' must be queued, leased, done or dead")
+    if state not in (None, *STATES):
+        raise Problem("bad-request", f"'state' must be one of {', '.join(STATES)}")
     before = wire.get_int(message, "before", 1, wire.ID_MAX, wire.ID_MAX)
     limit = wire.get_int(message, "limit", 1, 1000, 50)
     return {"messages": await broker.writer.do(lambda: broker.store.mail(who, state, before, limit))}
@@ -309,6 +310,7 @@ AGENT: dict[str, Operation] = {
     "whoami": whoami,
     "set_status": set_status,
     "progress": progress,
+    **operations_ends.BOTH,
 }
 HARNESS: dict[str, Operation] = {
     "ack": ack,
@@ -326,5 +328,6 @@ OPERATOR: dict[str, Operation] = {
     "read": read,
     "spawn": spawn,
     "subscribe": subscribe,
+    **operations_ends.OPERATOR,
 }
-SYSTEM: dict[str, Operation] = {"applied": applied, "apply_failed": apply_failed}
+SYSTEM: dict[str, Operation] = {"applied": applied, "apply_failed": apply_failed, **operations_ends.SYSTEM}

@@ -67,6 +67,7 @@ async def serve(broker: Broker) -> None:
         await listen(who, fds[who])
     watched = wake.watch(broker.run_folder / "wake")
     loop.add_reader(watched, broker.fifo_seen, watched)
+    await broker.fire()
     for request in await broker.writer.do(broker.store.requests):
         broker.queue_request(request)
     for agent in broker.agents.values():

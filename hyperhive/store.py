@@ -48,6 +48,27 @@ def first(db: Database) -> None:
     """)
 
 
+@migrations()
+def loose_ends(db: Database) -> None:
+    db.executescript("""
+        create table question(
+            id integer primary key autoincrement, asker text not null, asked text not null,
+            question text not null, options text not null, multi integer not null,
+            asked_at text not null, expires_at text,
+            state text not null default 'open', answer text, answered_by text, answered_at text
+        ) strict;
+        create index question_open on question(expires_at) where state = 'open';
+        create table reminder(
+            id integer primary key autoincrement, agent text not null, message text not null,
+            due_at text not null, created_at text not null, state text not null default 'armed'
+        ) strict;
+        create index reminder_armed on reminder(due_at) where state = 'armed';
+        alter table message add column settled integer not null default 0;
+        create index message_ended on message(done_at) where state in ('done', 'dropped');
+        create index message_answer on message(in_reply_to) where in_reply_to is not null;
+    """)
+
+
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

@@ -1,0 +1,221 @@
+"""Questions, reminders, loose ends, dead letters: over the real broker's sockets."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.hive import Hive, Peer
+
+
+def events(answer: Any) -> list[dict[str, Any]]:
+    return [json.loads(message["body"]) for message in answer["messages"]]
+
+
+def ends(answer: Any) -> list[tuple[str, str]]:
+    return [(end["kind"], end["text"]) for end in answer["loose_ends"]]
+
+
+def test_a_question_to_the_operator_is_answered_by_mail(here: Hive) -> None:
+    ada, operator = here.agent("ada"), here.operator()
+    number = ada.ask("ask", question="which?", options=["red", "blue"])["question"]
+    (listed,) = operator.ask("questions")["questions"]
+    assert (listed["id"], listed["asker"], listed["options"], listed["multi"]) == (
+        number,
+        "ada",
+        ["red", "blue"],
+        False,
+    )
+    wrong = operator.ask("answer", question=number, answer=["green"])
+    assert (wrong["error"], "red, blue" in wrong["message"]) == ("bad-request", True)
+    assert operator.ask("answer", question=number, answer=["red", "blue"])["error"] == "bad-request"
+    assert operator.ask("answer", question=number, answer=["blue"])["ok"]
+    (event,) = events(ada.ask("recv", wait_seconds=20))
+    wanted = {"event": "question_answered", "id": number, "state": "answered", "by": "operator"}
+    assert event == wanted | {"question": "which?", "answer": ["blue"]}
+    assert operator.ask("answer", question=number, answer=["red"])["error"] == "closed"
+    assert operator.ask("questions")["questions"] == []
+
+
+def test_a_question_to_a_peer(here: Hive) -> None:
+    ada, bob, manager = here.agent("ada"), here.agent("bob"), here.agent("manager")
+    number = ada.ask("ask", question="how many?", to="bob", multi=True)["question"]
+    (event,) = events(bob.ask("recv", wait_seconds=20))
+    assert (event["event"], event["id"], event["from"]) == ("question", number, "ada")
+    assert manager.ask("answer", question=number, answer=["1"])["error"] == "forbidden"
+    assert ends(bob.ask("loose_ends")) == [("question owed", "how many?")]
+    assert ends(ada.ask("loose_ends")) == [("question asked", "how many?")]
+    assert bob.ask("answer", question=number, answer=["1", "2"])["ok"]
+    assert events(ada.ask("recv", wait_seconds=20))[0]["answer"] == ["1", "2"]
+    assert ends(bob.ask("loose_ends")) == ends(ada.ask("loose_ends")) == []
+
+
+def test_a_question_that_nobody_answers_expires(here: Hive) -> None:
+    ada = here.agent("ada")
+    ada.ask("ask", question="anyone?", ttl=1)
+    (event,) = events(ada.ask("recv", wait_seconds=20))
+    assert (event["state"], event["by"], event["answer"]) == ("expired", "system", None)
+
+
+def test_a_question_is_cancelled(here: Hive) -> None:
+    ada, bob, operator = here.agent("ada"), here.agent("bob"), here.operator()
+    first = ada.ask("ask", question="one?", to="bob")["question"]
+    second = ada.ask("ask", question="two?")["question"]
+    assert bob.ask("cancel_loose_end", kind="question", number=first)["error"] == "forbidden"
+    assert ada.ask("cancel_loose_end", kind="question", number=first)["ok"]
+    asked, cancelled = events(bob.ask("recv", wait_seconds=20))
+    assert (asked["event"], cancelled["state"], cancelled["by"]) == ("question", "cancelled", "ada")
+    assert operator.ask("cancel_loose_end", kind="question", number=second)["ok"]
+    assert events(ada.ask("recv", wait_seconds=20))[0]["state"] == "cancelled"
+
+
+def test_the_operator_asks_an_agent(here: Hive) -> None:
+    operator, ada = here.operator(), here.agent("ada")
+    number = operator.ask("ask", question="ready?", to="ada")["question"]
+    ada.ask("recv", wait_seconds=20)
+    assert ada.ask("answer", question=number, answer=["yes"])["ok"]
+    assert events(operator.ask("inbox", unread=True))[0]["answer"] == ["yes"]
+
+
+def test_a_reminder_comes_once_also_after_a_downtime(here: Hive) -> None:
+    ada = here.agent("ada")
+    assert ada.ask("remind", message="now", delay=1)["ok"]
+    assert events(ada.ask("recv", wait_seconds=20))[0]["message"] == "now"
+    ada.ask("ack")
+    ada.ask("remind", message="while away", delay=1)
+    here.kill()
+    here.start()
+    here.operator().ask("status")
+    ada = here.agent("ada")
+    (event,) = events(ada.ask("recv", wait_seconds=20))
+    assert (event["event"], event["message"]) == ("reminder", "while away")
+    ada.ask("ack")
+    assert ada.ask("recv", wait_seconds=1)["messages"] == []
+    assert ends(ada.ask("loose_ends")) == []
+
+
+def test_a_reminder_at_a_time_and_its_cancelling(here: Hive) -> None:
+    ada = here.agent("ada")
+    at = (datetime.now(UTC) + timedelta(days=1)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    reminder = ada.ask("remind", message="tomorrow", at=at)
+    assert reminder["due_at"] == at
+    assert ends(ada.ask("loose_ends")) == [("reminder", "tomorrow")]
+    assert (
+        here.agent("bob").ask("cancel_loose_end", kind="reminder", number=reminder["reminder"])["error"]
+        == "unknown-loose-end"
+    )
+    assert ada.ask("cancel_loose_end", kind="reminder", number=reminder["reminder"])["ok"]
+    assert ends(ada.ask("loose_ends")) == []
+
+
+def test_an_earlier_reminder_goes_before_a_later_one(here: Hive) -> None:
+    ada = here.agent("ada")
+    ada.ask("remind", message="later", delay=600)
+    ada.ask("remind", message="sooner", delay=1)
+    assert events(ada.ask("recv", wait_seconds=20))[0]["message"] == "sooner"
+
+
+def test_unanswered_mail_is_a_loose_end_until_it_is_answered(here: Hive) -> None:
+    ada, bob = here.agent("ada"), here.agent("bob")
+    (first,) = ada.ask("send", to="bob", body="please look")["ids"]
+    ada.ask("send", to="bob", body="and this")
+    bob.ask("recv")
+    bob.ask("ack")
+    assert ends(bob.ask("loose_ends")) == [
+        ("unanswered mail", "please look"),
+        ("unanswered mail", "and this"),
+    ]
+    bob.ask("send", to="ada", body="looked", in_reply_to=first)
+    assert ends(bob.ask("loose_ends")) == [("unanswered mail", "and this")]
+    (left,) = bob.ask("loose_ends")["loose_ends"]
+    assert (left["with"], left["age"] >= 0) == ("ada", True)
+    assert bob.ask("cancel_loose_end", kind="mail", number=left["id"])["ok"]
+    assert ends(bob.ask("loose_ends")) == []
+    assert ends(ada.ask("loose_ends")) == []  # a reply wants no reply
+
+
+def test_only_the_manager_sees_everybodys(here: Hive) -> None:
+    here.agent("ada").ask("ask", question="q?")
+    assert here.agent("bob").ask("loose_ends", all=True)["error"] == "forbidden"
+    hive_wide = here.agent("manager").ask("loose_ends", all=True)["loose_ends"]
+    assert {(end["agent"], end["kind"]) for end in hive_wide} == {
+        ("ada", "question asked"),
+        ("operator", "question owed"),
+    }
+
+
+def bury(here: Hive) -> int:
+    (number,) = here.operator().ask("send", to="bob", body="poison")["ids"]
+    bob = here.agent("bob")
+    for _ in range(5):
+        bob.ask("recv", wait_seconds=20)
+        bob.ask("fail", reason="crashed")
+    bob.close()
+    assert isinstance(number, int)
+    return number
+
+
+def test_a_dead_letter_is_tried_again_or_dropped(here: Hive) -> None:
+    operator, number = here.operator(), bury(here)
+    assert [m["id"] for m in operator.ask("mail", state="dead")["messages"]] == [number]
+    assert operator.ask("retry", ids=[number])["requeued"] == 1
+    bob = here.agent("bob")
+    (message,) = bob.ask("recv", wait_seconds=20)["messages"]
+    assert (message["id"], message["attempts"]) == (number, 1)
+    assert operator.ask("retry", ids=[number])["error"] == "unknown-message"
+    bob.ask("ack")
+    bob.close()
+    assert operator.ask("drop", ids=[bury(here)])["dropped"] == 1
+    assert operator.ask("mail", state="dead")["messages"] == []
+    assert len(operator.ask("mail", state="dropped")["messages"]) == 1
+
+
+def test_prune_takes_what_is_old_and_nothing_else(here: Hive) -> None:
+    operator, bob = here.operator(), here.agent("bob")
+    operator.ask("send", to="bob", body="done")
+    bob.ask("recv")
+    bob.ask("ack")
+    operator.ask("send", to="bob", body="waits")
+    assert here.system().ask("prune", days=1)["pruned"] == 0
+    assert len(operator.ask("mail", agent="bob")["messages"]) == 2
+
+
+BAD = [
+    ("ask", {}, "bad-request"),
+    ("ask", {"question": " "}, "bad-request"),
+    ("ask", {"question": "q", "to": "nobody"}, "unknown-agent"),
+    ("ask", {"question": "q", "to": "ada"}, "bad-request"),
+    ("ask", {"question": "q", "options": ["x"] * 21}, "bad-request"),
+    ("ask", {"question": "q", "options": [1]}, "bad-request"),
+    ("ask", {"question": "q" * 9000}, "too-large"),
+    ("ask", {"question": "q", "ttl": 0}, "bad-request"),
+    ("answer", {"question": 99, "answer": ["x"]}, "unknown-question"),
+    ("remind", {"message": "m"}, "bad-request"),
+    ("remind", {"message": "m", "delay": 1, "at": "2026-12-24T08:00:00Z"}, "bad-request"),
+    ("remind", {"message": "m", "at": "tomorrow"}, "bad-request"),
+    ("remind", {"message": "m", "at": "1999-01-01T00:00:00Z"}, "bad-request"),
+    ("remind", {"message": "m", "delay": 10**12}, "bad-request"),
+    ("cancel_loose_end", {"kind": "mail", "number": 999}, "unknown-loose-end"),
+    ("cancel_loose_end", {"kind": "hope", "number": 1}, "bad-request"),
+    ("retry", {"ids": [1]}, "unknown-op"),
+    ("prune", {"days": 1}, "unknown-op"),
+    ("questions", {}, "unknown-op"),
+]
+
+
+@pytest.mark.parametrize(("op", "fields", "code"), BAD)
+def test_bad_requests(here: Hive, op: str, fields: dict[str, Any], code: str) -> None:
+    assert here.agent("ada").ask(op, **fields)["error"] == code
+
+
+def fill(peer: Peer, op: str, **fields: Any) -> str:
+    numbers = [peer.write(op, **fields) for _ in range(50)] + [peer.write(op, **fields) for _ in range(51)]
+    code: str = [peer.answer(number) for number in numbers][-1]["error"]
+    return code
+
+
+def test_there_is_a_limit_to_what_one_may_have_open(here: Hive) -> None:
+    ada = here.agent("ada")
+    assert fill(ada, "ask", question="q?") == "too-many"
+    assert fill(ada, "remind", message="m", delay=600) == "too-many"
