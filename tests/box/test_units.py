@@ -75,3 +75,15 @@ def test_limits_come_from_agent_toml(crew: Crew) -> None:
     assert crew.property("hive-agent@gil.service", "TasksMax") == "99"
     assert crew.property("hive-agent@gil.service", "CPUQuotaPerSecUSec") == "500ms"
     assert crew.property("hive-agent@gil.service", "Description") == "Agent gil: 100% small"
+
+
+def test_the_target_starts_and_stops_the_whole(crew: Crew) -> None:
+    crew.bash("ada", "echo fine")
+    crew.run("systemctl", "stop", "hyperhive.target")
+    patterns = ("hive-agent@*", "hive-broker*", "hive-gate*", "hive-rehearsal*", "hive-apply*")
+    listed = crew.run(
+        "systemctl", "list-units", "--state=active", "--plain", "--no-legend", *patterns
+    ).stdout
+    assert listed == ""
+    crew.run("systemctl", "start", "hyperhive.target")
+    assert crew.bash("ada", "echo again") == "again"
