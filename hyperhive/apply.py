@@ -45,7 +45,10 @@ class Request:
 
 def read_request(path: Path) -> Request:
     """The folder is the broker's: what lies in it must be a plain file of the broker."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as e:
+        raise Problem("bad-request", f"{path.name} is not a file of the broker: {e.strerror}") from e
     with os.fdopen(fd, "rb") as file:
         about = os.fstat(fd)
         if not stat.S_ISREG(about.st_mode) or about.st_uid != path.parent.stat().st_uid:
@@ -64,7 +67,7 @@ def read_request(path: Path) -> Request:
     )
 
 
-def uid_base(agents: Path, name: str) -> int:
+def uid_base(agents: Path, name: str, users: set[int]) -> int:
     """The owner of an agent's state records its range, which is in use as long as its files exist."""
     owners = {
         folder.name: (folder / "state").lstat().st_uid
@@ -73,7 +76,7 @@ def uid_base(agents: Path, name: str) -> int:
     }
     if name in owners:
         return owners[name]
-    taken = {entry.pw_uid for entry in pwd.getpwall()} | {*owners.values()}
+    taken = users | {*owners.values()}
     free = max([UID_FIRST - UID_RANGE, *owners.values()]) + UID_RANGE
     while any(free <= uid < free + UID_RANGE for uid in taken):
         free += UID_RANGE
@@ -138,7 +141,7 @@ def deploy(places: Places, request: Request) -> dict[str, Any]:
     """Every step can be done again: a run that was cut short is finished by the next one."""
     name = request.agent
     agent = settings.agent_from(request.toml)
-    base = uid_base(places.state / "agents", name)
+    base = uid_base(places.state / "agents", name, {entry.pw_uid for entry in pwd.getpwall()})
     (places.state / "agents" / name).mkdir(mode=0o755, exist_ok=True)
     own_folder(places.state / "agents" / name / "state", base)
     own_folder(places.state / "homes" / name, base)
