@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hyperhive import ends, facts, names, operations, wake, wire
 from hyperhive.alarm import Alarm
@@ -21,6 +21,10 @@ UID_RANGE = 65536
 AGENT_CONNECTIONS_MAX = 32
 CONNECTIONS_MAX = 1000  # of the operator
 PARKED_MAX = 16  # per agent
+DISK_RETRY = 1.0  # seconds: a full disk gives no sign when it has room again
+
+T = TypeVar("T")
+Returned = tuple[list[Row], list[Row]]  # what went back in the queue, what is dead
 
 
 @dataclass(eq=False)
@@ -113,7 +117,7 @@ class Broker:
     async def end_run(self, agent: Agent, connection: Connection) -> None:
         orderly = agent.leaving
         reason = "the harness's connection ended"
-        kept, dead = await self.writer.do(lambda: self.store.release(agent.name, reason))
+        back = await self.surely(lambda: self.release(agent, reason))
         agent.run, agent.leaving, agent.doing, agent.releasing = None, False, None, None
         for waiter in agent.waiters:
             waiter.future.set_exception(Problem("no-harness", "the harness is gone"))
@@ -122,14 +126,41 @@ class Broker:
         facts.log(
             "asleep", f"{agent.name} is asleep", agent=agent.name, HIVE_INVOCATION=connection.invocation
         )
-        await self.returned(agent, kept, dead, reason)
+        self.returned(agent, *back, reason)
         self.wake(agent)
 
-    async def take_back(self, agent: Agent, reason: str) -> None:
-        kept, dead = await self.writer.do(lambda: self.store.release(agent.name, reason))
-        await self.returned(agent, kept, dead, reason)
+    async def surely(self, change: Callable[[], T]) -> T:
+        """For what nobody can ask for again: it waits until the disk takes it."""
+        while True:
+            try:
+                return await self.writer.do(change)
+            except Problem as e:
+                if e.code != "storage":
+                    raise
+            await asyncio.sleep(DISK_RETRY)
 
-    async def returned(self, agent: Agent, kept: list[Row], dead: list[Row], reason: str) -> None:
+    async def take_back(self, agent: Agent, reason: str) -> None:
+        self.returned(agent, *await self.surely(lambda: self.release(agent, reason)), reason)
+
+    def release(self, agent: Agent, reason: str) -> tuple[list[Row], list[Row], list[Row]]:
+        return self.with_letters(agent, self.store.release(agent.name, reason), reason)
+
+    def fail(
+        self, agent: Agent, reason: str, ids: list[int] | None, *, count: bool
+    ) -> tuple[list[Row], list[Row], list[Row]]:
+        back = self.store.fail(agent.name, reason, ids, count=count)
+        return self.with_letters(agent, back, reason)
+
+    def with_letters(
+        self, agent: Agent, back: Returned, reason: str
+    ) -> tuple[list[Row], list[Row], list[Row]]:
+        """The death of a message and the mail about it are one change."""
+        kept, dead = back
+        event = {"event": "dead_letter", "agent": agent.name, "reason": reason}
+        mail = [self.tell_manager(event | {"id": row["id"], "from": row["sender"]}) for row in dead]
+        return kept, dead, mail
+
+    def returned(self, agent: Agent, kept: list[Row], dead: list[Row], mail: list[Row], reason: str) -> None:
         for row in kept:
             self.publish("requeued", id=row["id"], agent=agent.name, reason=reason)
             text = f"Message {row['id']} of {agent.name} is back in the queue: {reason}"
@@ -138,15 +169,7 @@ class Broker:
             self.publish("dead", id=row["id"], agent=agent.name, reason=reason)
             text = f"Message {row['id']} to {agent.name} is given up: {reason}"
             facts.log("dead", text, agent=agent.name, notice=True, HIVE_MESSAGE=row["id"])
-            await self.tell_manager(
-                {
-                    "event": "dead_letter",
-                    "id": row["id"],
-                    "agent": agent.name,
-                    "from": row["sender"],
-                    "reason": reason,
-                }
-            )
+        self.sent(mail)
 
     async def begin_run(self, agent: Agent, connection: Connection, invocation: str) -> None:
         if agent.releasing:
@@ -183,7 +206,7 @@ class Broker:
     async def give_back(self, agent: Agent, rows: list[Row]) -> None:
         """Whoever asked for this mail hung up before it came: nobody has seen it."""
         ids = [row["id"] for row in rows]
-        await self.writer.do(lambda: self.store.fail(agent.name, "the receiver hung up", ids, count=False))
+        await self.surely(lambda: self.store.unlease(agent.name, ids))
         self.wake(agent)
 
     async def receive(self, agent: Agent, connection: Connection, wait: int, limit: int) -> list[Row]:
@@ -251,7 +274,7 @@ class Broker:
     async def went_out(self, mail: list[Row]) -> None:
         """A change has sent this, and may have changed what is due next."""
         self.sent(mail)
-        self.next_due = await self.writer.do(lambda: ends.next_due(self.store))
+        self.next_due = await self.surely(lambda: ends.next_due(self.store))
         self.alarm.arm()
 
     def due(self) -> float | None:
@@ -261,12 +284,14 @@ class Broker:
         self.spawn_task(self.fire())
 
     async def fire(self) -> None:
-        await self.went_out(await self.writer.do(lambda: ends.fire(self.store)))
+        await self.went_out(await self.surely(lambda: ends.fire(self.store)))
 
-    async def tell_manager(self, event: wire.Message) -> None:
+    def tell_manager(self, event: wire.Message) -> Row:
+        """In the change that it is about."""
         about_manager = event.get("agent") == names.MANAGER or names.MANAGER not in self.agents
         to = names.OPERATOR if about_manager else names.MANAGER
-        await self.send(names.SYSTEM, [to], json.dumps(event, ensure_ascii=False))
+        (mail,) = ends.tell(self.store, to, event)
+        return mail
 
     # waking
 
@@ -300,14 +325,19 @@ class Broker:
 
     # agents
 
-    async def register(self, row: Row) -> Agent:
-        await self.writer.do(lambda: self.store.register(row))
+    async def register(self, row: Row, request: int) -> Agent:
+        def change() -> list[Row]:
+            self.store.register(row)
+            self.store.end_request(request, "deployed", None)
+            event = {"event": "spawned", "agent": row["name"]}
+            return [] if row["name"] == names.MANAGER else [self.tell_manager(event)]
+
+        mail = await self.writer.do(change)
         agent = self.add_agent(row)
         await self.registered(agent)
         self.publish("spawned", agent=agent.name)
         facts.log("spawned", f"{agent.name} exists now", agent=agent.name, HIVE_UID_BASE=agent.uid_base)
-        if agent.name != names.MANAGER:
-            await self.tell_manager({"event": "spawned", "agent": agent.name})
+        self.sent(mail)
         self.wake(agent)
         return agent
 

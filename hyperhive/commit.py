@@ -13,6 +13,7 @@ T = TypeVar("T")
 Change = Callable[[], Any]  # runs on the writer's thread
 Parked = dict[str, tuple[str, int]]  # recipient → (invocation, max): who takes mail the moment it is there
 Given = dict[str, list[Row]]
+DISK_RETRY = 1.0  # seconds until the parked are tried again; a full disk gives no sign when it has room
 
 
 class Writer:
@@ -49,9 +50,13 @@ class Writer:
                     future.set_exception(result)
                 else:
                     future.set_result(result)
-            self.after(given)
+            if given is None:
+                loop.call_later(DISK_RETRY, self.wanted.set)
+            else:
+                self.after(given)
 
-    def commit(self, changes: list[Change], parked: Parked) -> tuple[list[Any], Given]:
+    def commit(self, changes: list[Change], parked: Parked) -> tuple[list[Any], Given | None]:
+        """What each change gave, and what the parked got: None when the disk took nothing."""
         store = self.store
         try:
             store.db.execute("begin immediate")
@@ -69,7 +74,7 @@ class Writer:
             problem = Problem(
                 "storage", f"the disk did not take it: {e}", hint="nothing was changed; try again"
             )
-            return [problem] * len(changes), {}
+            return [problem] * len(changes), None
         return results, given
 
     @staticmethod

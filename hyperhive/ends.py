@@ -165,7 +165,7 @@ def loose_ends(store: Store, who: str) -> list[Row]:
         )
     for row in store.rows(UNANSWERED, who, LISTED_MAX):
         ends.append(end("unanswered mail", row["id"], who, row["sender"], row["sent_at"], row["body"]))
-    return sorted(ends, key=lambda each: str(each["at"]))
+    return sorted(ends, key=lambda each: (str(each["at"]), each["id"]))
 
 
 def end(kind: str, number: int, who: str, other: str, at: str, text: str) -> Row:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hyperhive import facts, names, operations_ends, settings, wire
 from hyperhive.problem import Problem
-from hyperhive.store import as_mail, now
+from hyperhive.store import Row, as_mail, now
 
 if TYPE_CHECKING:
     from hyperhive.broker import Agent, Broker
@@ -117,8 +117,8 @@ async def fail(broker: Broker, connection: Connection, message: wire.Message) ->
     reason = wire.get_text(message, "reason", 500)
     ids = wire.get_ids(message, "ids") if "ids" in message else None
     count = wire.get(message, "count", bool, True)
-    kept, dead = await broker.writer.do(lambda: broker.store.fail(agent.name, reason, ids, count=count))
-    await broker.returned(agent, kept, dead, reason)
+    kept, dead, mail = await broker.writer.do(lambda: broker.fail(agent, reason, ids, count=count))
+    broker.returned(agent, kept, dead, mail, reason)
     return {"requeued": len(kept), "dead": len(dead)}
 
 
@@ -135,10 +135,17 @@ async def turn(broker: Broker, connection: Connection, message: wire.Message) ->
     number, outcome = record["number"], record["outcome"]
     broker.spawn_task(broker.stats.add_turn(record))
     agent.doing = None
-    before = await broker.writer.do(lambda: broker.store.count_turn(agent.name, number, outcome))
+
+    def change() -> list[Row]:
+        before = broker.store.count_turn(agent.name, number, outcome)
+        if outcome not in TROUBLE or outcome == before:
+            return []
+        event = {"event": TROUBLE[outcome], "agent": agent.name, "error": record["error"]}
+        return [broker.tell_manager(event)]
+
+    mail = await broker.writer.do(change)
     broker.publish("turn", **record)
-    if outcome in TROUBLE and outcome != before:
-        await broker.tell_manager({"event": TROUBLE[outcome], "agent": agent.name, "error": record["error"]})
+    broker.sent(mail)
     text = f"Turn {number} of {agent.name} ended: {outcome}, {record['duration_ms']} ms"
     fields = {"HIVE_TURN": number, "HIVE_OUTCOME": outcome, "HIVE_DURATION_MS": record["duration_ms"]}
     facts.log("turn", text, agent=agent.name, notice=outcome not in ("ok", "compacted"), **fields)
@@ -286,8 +293,9 @@ async def applied(broker: Broker, connection: Connection, message: wire.Message)
         "created_at": now(),
     }
     if row["name"] not in broker.agents:  # else it was told us before a crash
-        await broker.register(row)
-    await broker.writer.do(lambda: broker.store.end_request(number, "deployed", None))
+        await broker.register(row, number)
+    else:
+        await broker.writer.do(lambda: broker.store.end_request(number, "deployed", None))
     if (waiting := broker.spawning.pop(number, None)) and not waiting.done():
         waiting.set_result({"agent": row["name"], "uid_base": row["uid_base"]})
     return {}

@@ -3,11 +3,14 @@
 import asyncio
 import json
 import sqlite3
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from sqlite_utils import Database, Migrations
+
+from hyperhive.problem import Problem
 
 Row = dict[str, Any]
 BUSY_MS = 60_000  # a reader's long query delays this thread, nobody else
@@ -31,11 +34,19 @@ def first(db: Database) -> None:
 
 class Stats:
     def __init__(self, path: Path) -> None:
+        self.path = path
         self.thread = ThreadPoolExecutor(1, "stats")
-        self.db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self.db.row_factory = sqlite3.Row
-        self.db.execute(f"pragma busy_timeout = {BUSY_MS}")
-        migrations.apply(Database(self.db))
+        self.db: sqlite3.Connection | None = None
+
+    def opened(self) -> sqlite3.Connection:
+        """Tried again with every use: what ails this file must not keep the mail from going."""
+        if not self.db:
+            db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
+            db.row_factory = sqlite3.Row
+            db.execute(f"pragma busy_timeout = {BUSY_MS}")
+            migrations.apply(Database(db))
+            self.db = db
+        return self.db
 
     async def add_turn(self, turn: Row) -> None:
         row = turn | {"tools": json.dumps(turn["tools"])}
@@ -44,7 +55,11 @@ class Stats:
         await asyncio.get_running_loop().run_in_executor(self.thread, self.insert, insert, row)
 
     def insert(self, statement: str, row: Row) -> None:
-        self.db.execute(statement, row)
+        try:
+            self.opened().execute(statement, row)
+        except sqlite3.Error as e:
+            what = f"turn {row['number']} of {row['agent']}"
+            print(f"Cannot record {what} in {self.path}: {e}, ignoring", file=sys.stderr)
 
     async def recent_turns(self, agent: str, limit: int) -> list[Row]:
         loop = asyncio.get_running_loop()
@@ -53,4 +68,7 @@ class Stats:
 
     def select(self, agent: str, limit: int) -> list[Row]:
         query = "select * from turns where agent = ? order by number desc limit ?"
-        return [dict(row) for row in self.db.execute(query, (agent, limit))]
+        try:
+            return [dict(row) for row in self.opened().execute(query, (agent, limit))]
+        except sqlite3.Error as e:
+            raise Problem("storage", f"cannot read {self.path}: {e}") from e

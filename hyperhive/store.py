@@ -69,6 +69,14 @@ def loose_ends(db: Database) -> None:
     """)
 
 
+@migrations()
+def seen(db: Database) -> None:
+    db.executescript("""
+        alter table message add column seen integer not null default 0;
+        update message set seen = 1 where attempts > 1 or (attempts = 1 and state = 'queued');
+    """)
+
+
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -83,7 +91,7 @@ def as_mail(row: Row) -> Row:
         "sent_at": row["sent_at"],
         "in_reply_to": row["in_reply_to"],
         "attempts": row["attempts"],
-        "redelivered": row["attempts"] > 1,
+        "redelivered": bool(row["seen"]),
     }
 
 
@@ -143,7 +151,7 @@ class Store:
             values = (sender, recipient, body, at, key, in_reply_to)
             rowid = self.db.execute(insert, values).lastrowid
             sent.append({"id": rowid, "sender": sender, "recipient": recipient, "body": body})
-            sent[-1] |= {"sent_at": at, "in_reply_to": in_reply_to, "attempts": 0}
+            sent[-1] |= {"sent_at": at, "in_reply_to": in_reply_to, "attempts": 0, "seen": 0}
             self.queued[recipient] += 1
             self.undelivered[sender] += 1
         return sent, ahead, True
@@ -191,11 +199,17 @@ class Store:
         self, recipient: str, reason: str, ids: list[int] | None, *, count: bool
     ) -> tuple[list[Row], list[Row]]:
         """Back in the queue, for whichever run comes next: (requeued, dead)."""
-        rows = self.leased_rows(recipient, ids)
-        kept, dead = self.back(rows, reason, 0 if count else 1)
+        kept, dead = self.back(self.leased_rows(recipient, ids), reason, 0 if count else 1)
         forget = "update message set invocation = null where id = ?"
         self.db.executemany(forget, [(row["id"],) for row in kept])
         return kept, dead
+
+    def unlease(self, recipient: str, ids: list[int]) -> None:
+        """As if it had not been given: nobody has seen it."""
+        rows = self.leased_rows(recipient, ids)
+        undo = "update message set state = 'queued', attempts = attempts - 1, invocation = null where id = ?"
+        self.db.executemany(undo, [(row["id"],) for row in rows])
+        self.queued[recipient] += len(rows)
 
     def release(self, recipient: str, reason: str) -> tuple[list[Row], list[Row]]:
         """The connection that held the lease has ended: (requeued, dead)."""
@@ -204,8 +218,9 @@ class Store:
     def back(self, rows: list[Row], reason: str, forgiven: int) -> tuple[list[Row], list[Row]]:
         kept = [row for row in rows if row["attempts"] - forgiven < ATTEMPTS_MAX]
         dead = [row for row in rows if row["attempts"] - forgiven >= ATTEMPTS_MAX]
+        again = "state = 'queued', seen = 1, attempts = attempts - ?, reason = ?"
         self.db.executemany(
-            "update message set state = 'queued', attempts = attempts - ?, reason = ? where id = ?",
+            f"update message set {again} where id = ?",  # noqa: S608
             [(forgiven, reason, row["id"]) for row in kept],
         )
         at = now()
