@@ -1,22 +1,22 @@
 """One warm claude process: turns in, typed events out, over stream-json. Standard library only."""
 
+import contextlib
 import json
+import math
 import os
+import re
 import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 Event = dict[str, Any]
 
-LINE_MAX = 32 * 1024 * 1024  # a tool's result comes back as one line
-TURN_MAX = 512 * 1024 * 1024  # bytes of output in one turn
-INTERRUPT_WAIT = 5.0  # seconds that an interrupted turn has to end; it takes 20 ms
 INTERRUPT = {"type": "control_request", "request_id": "interrupt", "request": {"subtype": "interrupt"}}
 
 
@@ -26,6 +26,16 @@ class Ended(Exception):
 
 class Silent(Exception):
     """Nothing came for too long."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    line: int = 32 * 1024 * 1024  # bytes; a tool's result comes back as one line
+    turn: int = 512 * 1024 * 1024  # bytes of output in one turn
+    interrupt: float = 5.0  # seconds that an interrupted turn has to end; it takes 20 ms
+
+
+LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,7 @@ class Setup:
     socket: str
     invocation: str
     folder: Path  # for what the CLI reads at its start
+    limits: Limits
 
 
 def write_files(setup: Setup) -> None:
@@ -65,6 +76,8 @@ def arguments(setup: Setup) -> list[str]:
 def environment(setup: Setup) -> dict[str, str]:
     proxy = {"ANTHROPIC_BASE_URL": setup.base_url, "ANTHROPIC_API_KEY": "added-by-hive-gate"}
     quiet = {
+        # What ends in the background would begin a turn of the CLI's own, which nobody watches or records.
+        "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         "DISABLE_AUTOUPDATER": "1",
         "DISABLE_GROWTHBOOK": "1",
@@ -78,11 +91,13 @@ def environment(setup: Setup) -> dict[str, str]:
 
 
 class Claude:
-    """From its start to its end, with everything it started."""
+    """From its start to its end, with everything it started. Only a cage's first process may have one."""
 
     def __init__(self, setup: Setup) -> None:
         self.session = setup.session
+        self.limits = setup.limits
         self.spoke = False
+        self.begun = False  # the turn that it was last given
         self.buffer = bytearray()
         write_files(setup)
         self.process = subprocess.Popen(
@@ -94,68 +109,119 @@ class Claude:
         )
         assert self.process.stdin and self.process.stdout
         self.stdin, self.stdout = self.process.stdin.fileno(), self.process.stdout.fileno()
-        os.set_blocking(self.stdout, False)
+        self.death = os.pidfd_open(self.process.pid)
         os.set_blocking(self.stdin, False)
-
-    def say(self, message: Event, patience: float) -> None:
-        data = memoryview(json.dumps(message).encode() + b"\n")
-        while data:
-            if not select.select([], [self.stdin], [], patience)[1]:
-                raise Silent
-            try:
-                data = data[os.write(self.stdin, data) :]
-            except BrokenPipeError as e:
-                raise Ended("it does not read any more") from e
 
     def turn(self, text: str, patience: float) -> Iterator[Event]:
         """Every event of a turn, the last of type 'result'. Silent after `patience` seconds without one."""
-        content = [{"type": "text", "text": text}]
-        self.say({"type": "user", "message": {"role": "user", "content": content}}, patience)
-        yield from self.events(patience)
+        uuid = Path("/proc/sys/kernel/random/uuid").read_text().strip()
+        message = {"role": "user", "content": [{"type": "text", "text": text}]}
+        self.begun = False
+        self.say({"type": "user", "uuid": uuid, "message": message}, time.monotonic() + patience)
+        for event in self.events(patience):
+            self.begun = self.begun or begins(event, uuid)
+            # What comes before is the rest of the last turn, or of one that the CLI began by itself.
+            if self.begun or failed_at_once(event):
+                yield event
+                if event.get("type") == "result":
+                    return
 
     def interrupted(self) -> Iterator[Event]:
-        self.say(INTERRUPT, INTERRUPT_WAIT)
-        yield from self.events(INTERRUPT_WAIT)
-
-    def events(self, patience: float) -> Iterator[Event]:
-        size = 0
-        while True:
-            line = self.line(time.monotonic() + patience)
-            size += len(line)
-            if size > TURN_MAX:
-                raise Ended("it flooded its output")
-            event = parse(line)
-            if event:
-                yield event
+        """What is left of the turn, if it stops."""
+        if not self.begun:
+            raise Ended("it did not begin the turn")
+        end = time.monotonic() + self.limits.interrupt
+        self.say(INTERRUPT, end)
+        for event in self.events(math.inf, end):
+            yield event
             if event.get("type") == "result":
                 return
 
+    def say(self, message: Event, end: float) -> None:
+        data = memoryview(json.dumps(message).encode() + b"\n")
+        while data:
+            # It may have to get rid of what it says before it listens.
+            if self.wait(end, [self.stdin]):
+                try:
+                    data = data[os.write(self.stdin, data) :]
+                except BrokenPipeError:
+                    return  # what it said last tells more
+
+    def events(self, patience: float, end: float = math.inf) -> Iterator[Event]:
+        size = 0
+        while True:
+            line = self.line(min(end, time.monotonic() + patience))
+            size += len(line)
+            if size > self.limits.turn:
+                raise Ended("it flooded its output")
+            if event := parse(line):
+                yield event
+
     def line(self, end: float) -> bytes:
-        while (at := self.buffer.find(b"\n")) < 0:
-            if len(self.buffer) > LINE_MAX:
-                raise Ended("it flooded its output: one line has no end")
-            if not select.select([self.stdout], [], [], max(0.0, end - time.monotonic()))[0]:
-                raise Silent
-            data = os.read(self.stdout, 1024 * 1024)
-            if not data:
-                raise Ended("it ended in the middle of a line" if self.buffer else "it ended")
-            self.spoke = True
-            self.buffer += data
+        start = 0
+        while (at := self.buffer.find(b"\n", start)) < 0:
+            start = len(self.buffer)
+            self.wait(end)
         line = bytes(self.buffer[:at])
         del self.buffer[: at + 1]
         return line
 
+    def wait(self, end: float, writing: Sequence[int] = ()) -> bool:
+        """Until it has said something, or takes something (True)."""
+        reap(self.process.pid)
+        left = max(0.0, end - time.monotonic())
+        readable, writable, _ = select.select([self.stdout, self.death], writing, [], left)
+        if self.stdout in readable:
+            self.read()
+        elif readable:  # and its stdout has no end: what it left behind holds it open
+            raise Ended(self.how_it_ended())
+        elif not writable:
+            raise Silent
+        return bool(writable)
+
+    def read(self) -> None:
+        data = os.read(self.stdout, 1024 * 1024)
+        if not data:
+            raise Ended(self.how_it_ended())
+        self.spoke = True
+        self.buffer += data
+        if len(self.buffer) > self.limits.line:
+            raise Ended("it flooded its output: one line has no end")
+
+    def how_it_ended(self) -> str:
+        return "it ended in the middle of a line" if self.buffer else "it ended"
+
     def end(self) -> None:
-        """It and all that it left behind."""
-        if os.getpid() == 1:  # the cage's first process: whatever else runs here is its doing
-            kill(-1)
-        else:
-            kill(-self.process.pid)
+        """It and all that it left behind: whatever else runs in the cage is its doing."""
+        assert os.getpid() == 1 and self.process.stdin and self.process.stdout
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGKILL)
         self.process.wait()
-        assert self.process.stdin and self.process.stdout
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                os.waitpid(-1, 0)
         self.process.stdin.close()
         self.process.stdout.close()
-        reap()
+        os.close(self.death)
+
+
+def begins(event: Event, uuid: str) -> bool:
+    """The message of this uuid is being worked on."""
+    if event.get("type") == "command_lifecycle":
+        return event.get("command_uuid") == uuid and event.get("state") == "started"
+    # A CLI that cannot say so: then this may be another turn's, but none would ever begin.
+    return event.get("subtype") == "init" and "msg_lifecycle_v1" not in (event.get("capabilities") or ())
+
+
+def failed_at_once(event: Event) -> bool:
+    return event.get("type") == "result" and event.get("subtype") == "error_during_execution"
+
+
+def reap(spare: int) -> None:
+    """Orphans come to the cage's first process, and count against its tasks until it has looked at them."""
+    options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    while (ended := os.waitid(os.P_ALL, 0, options)) and ended.si_pid != spare:
+        os.waitpid(ended.si_pid, 0)
 
 
 def parse(line: bytes) -> Event:
@@ -167,27 +233,22 @@ def parse(line: bytes) -> Event:
     return event if isinstance(event, dict) else {}
 
 
-def kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-
-
-def reap() -> None:
-    """Orphans of the cage come to its first process."""
-    if os.getpid() == 1:
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
-            return
-
-
 def read_session(path: Path) -> str | None:
     try:
         session = path.read_text().strip()
     except FileNotFoundError:
         return None
+    except (OSError, UnicodeDecodeError) as e:
+        print(f"Cannot read the session's id, ignoring: {e}", file=sys.stderr)
+        return None
     # The agent can write it: it must not become an option.
-    return session if session.replace("-", "").isalnum() and session[0] != "-" else None
+    return session if re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z-]{0,99}", session) else None
+
+
+def write_session(path: Path, session: str) -> None:
+    new = path.with_suffix(".new")
+    try:
+        new.write_text(session + "\n")
+        new.replace(path)
+    except OSError as e:  # the disk is full, say: the mail is done nevertheless
+        print(f"Cannot keep the session's id, ignoring: {e}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import socket
 import sys
 import threading
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from hyperhive import claude, mail, settings, turn, wire
+from hyperhive.claude import LIMITS, Limits
 from hyperhive.client import Client
-from hyperhive.problem import Problem
+from hyperhive.problem import EX_CONFIG, Problem
 
 FIFO = 3  # what systemd's socket unit hands over, through nspawn
 MESSAGES_MAX = 20  # in one turn
@@ -31,6 +33,7 @@ class Places:
     mcp: str
     base_url: str
     runtime: Path
+    limits: Limits = LIMITS
 
 
 def tell_systemd(state: str) -> None:
@@ -70,6 +73,7 @@ class Harness:
         self.hello = self.broker.greet()
         self.turns: int = self.hello["turns"]
         self.failures = 0  # of the endpoint, one after the other
+        self.at_once = MESSAGES_MAX
         self.cost = 0.0  # of the running claude process, as of the last turn
 
     def run(self, fifo: int) -> None:
@@ -86,7 +90,7 @@ class Harness:
         while True:
             left = max(0, round(end - time.monotonic()))
             wait = min(left, wire.RECV_WAIT_MAX)
-            got = self.broker.call("recv", wait_seconds=wait, max=MESSAGES_MAX)
+            got = self.broker.call("recv", wait_seconds=wait, max=self.at_once)
             if got["messages"]:
                 return got
             if not left:
@@ -97,6 +101,9 @@ class Harness:
     # claude
 
     def start(self) -> claude.Claude:
+        if self.claude and self.claude.process.poll() is not None:
+            print("claude ended between turns, starting it again", file=sys.stderr)
+            self.end_claude()  # and what it left behind
         if not self.claude:
             session = claude.read_session(self.session_file)
             self.claude = claude.Claude(
@@ -111,6 +118,7 @@ class Harness:
                     socket=self.places.socket,
                     invocation=self.invocation,
                     folder=self.places.runtime,
+                    limits=self.places.limits,
                 )
             )
             self.cost = 0.0
@@ -127,7 +135,7 @@ class Harness:
 
     def keep_session(self, session: str) -> None:
         if session and session != claude.read_session(self.session_file):
-            self.session_file.write_text(session + "\n")
+            claude.write_session(self.session_file, session)
 
     # a turn
 
@@ -188,14 +196,15 @@ class Harness:
         self.keep_session(this.session)
         if this.outcome in ("ok", "compacted"):
             self.broker.call("ack")
-            self.failures = 0
+            self.failures, self.at_once = 0, MESSAGES_MAX
             tell_systemd(f"STATUS=turn {this.number} {this.outcome}")
             return
         forgive = this.endpoint_failed or this.outcome in turn.NOT_THE_MAILS_FAULT
-        self.broker.call("fail", reason=f"{this.outcome}: {this.error}"[:400], count=not forgive)
+        self.broker.call("fail", reason=turn.clip(f"{this.outcome}: {this.error}", 400), count=not forgive)
         if this.outcome == "prompt-too-long":
             self.forget_session()  # compacting did not help; the next run of the turn begins afresh
         self.failures = self.failures + 1 if forgive else 0
+        self.at_once = 1  # the one that does the harm must not take the others with it
         if forgive:
             self.rest(turn.hold(this, self.failures), this)
 
@@ -217,6 +226,10 @@ def now() -> str:
 
 
 def run(places: Places, fifo: int, prepare: Callable[[], Any]) -> None:
+    if os.getpid() != 1:  # it kills everything else that it can see
+        raise Problem("no-cage", "must be the first process of a cage", exit_status=EX_CONFIG)
+    # The first process gets no signal without a handler. Its going takes all others along.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     prepare()
     invocation = os.environ.get("INVOCATION_ID", "")
     Harness(places, invocation).run(fifo)

@@ -2,6 +2,7 @@
 
 import selectors
 import socket
+import sys
 import threading
 
 ADDRESS = ("127.0.0.1", 3128)
@@ -44,6 +45,7 @@ class Relay:
         self.selector = selectors.DefaultSelector()
         self.selector.register(self.listener, selectors.EVENT_READ)
         self.ways: dict[socket.socket, tuple[Way, Way]] = {}  # (what it sends, what it receives)
+        self.refused: set[socket.socket] = set()
 
     def start(self) -> None:
         threading.Thread(target=self.run, daemon=True).start()
@@ -55,26 +57,55 @@ class Relay:
                     self.accept()
                 elif isinstance(key.fileobj, socket.socket) and key.fileobj in self.ways:
                     self.move(key.fileobj)
+                elif isinstance(key.fileobj, socket.socket) and key.fileobj in self.refused:
+                    self.hear_out(key.fileobj)
 
     def accept(self) -> None:
-        client, _ = self.listener.accept()
+        try:
+            client, _ = self.listener.accept()
+        except OSError as e:  # it hung up while it was in the queue
+            print(f"Cannot accept a connection, ignoring: {e}", file=sys.stderr)
+            return
+        client.setblocking(False)
         gate = socket.socket(socket.AF_UNIX)
+        gate.setblocking(False)
         try:
             if len(self.ways) >= 2 * CONNECTIONS_MAX:
                 raise ConnectionError("too many connections")
             gate.connect(self.gate)
         except OSError as e:
-            body = f"hive-gate cannot be reached: {e}\n".encode()
-            head = f"HTTP/1.1 502 Bad Gateway\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-            client.sendall(head.encode() + body)
-            client.close()
             gate.close()
+            self.refuse(client, f"hive-gate cannot be reached: {e.strerror or e}\n".encode())
             return
         out, back = Way(client, gate), Way(gate, client)
         self.ways[client], self.ways[gate] = (out, back), (back, out)
         for sock in (client, gate):
-            sock.setblocking(False)
             self.selector.register(sock, selectors.EVENT_READ)
+
+    def refuse(self, client: socket.socket, body: bytes) -> None:
+        head = f"HTTP/1.1 502 Bad Gateway\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        try:
+            client.send(head.encode() + body)
+            client.shutdown(socket.SHUT_WR)
+        except OSError:
+            client.close()
+            return
+        if len(self.refused) >= CONNECTIONS_MAX:
+            client.close()
+            return
+        self.refused.add(client)
+        self.selector.register(client, selectors.EVENT_READ)
+
+    def hear_out(self, client: socket.socket) -> None:
+        """A close in the middle of its request would be a reset, which overtakes the answer."""
+        try:
+            if client.recv(CHUNK):
+                return
+        except OSError:
+            pass  # it has gone
+        self.refused.discard(client)
+        self.watch(client, 0)
+        client.close()
 
     def move(self, sock: socket.socket) -> None:
         sends, receives = self.ways[sock]

@@ -3,8 +3,9 @@
 import json
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 Event = dict[str, Any]
 
 OUTCOMES = "ok compacted prompt-too-long rate-limited auth-failed refused timed-out crashed".split()
@@ -12,6 +13,7 @@ OUTCOMES = "ok compacted prompt-too-long rate-limited auth-failed refused timed-
 NOT_THE_MAILS_FAULT = {"rate-limited", "auth-failed"}
 WAIT_MAX = 600.0  # seconds
 PROGRESS_MAX = 200
+TOOLS_MAX = 100  # names that are counted by themselves
 
 
 @dataclass
@@ -32,6 +34,22 @@ class Turn:
     total_cost: float = 0.0  # of the process so far
 
 
+def get(event: Event, key: str, kind: type[T]) -> T:
+    """What claude says under the key, if it is what it should be."""
+    value = event.get(key)
+    return value if isinstance(value, kind) else kind()
+
+
+def number(event: Event, key: str) -> float:
+    value = event.get(key)
+    return float(value) if isinstance(value, (int, float)) and 0 <= value < 1e12 else 0.0
+
+
+def clip(text: str, size: int) -> str:
+    """At most so many bytes of it, as UTF-8 can spell it."""
+    return text.encode(errors="replace")[:size].decode(errors="ignore")
+
+
 def tool_name(name: str) -> str:
     return name.removeprefix("mcp__hive__")
 
@@ -40,7 +58,12 @@ def doing(name: str, given: Event) -> str:
     """One line about a tool call: 'Bash git status'."""
     keys = ("command", "file_path", "path", "pattern", "to", "status", "url", "query", "description")
     detail = next((str(given[key]) for key in keys if given.get(key)), "")
-    line = " ".join(f"{tool_name(name)} {detail}".split())
+    return harmless(f"{name} {detail}")
+
+
+def harmless(text: str) -> str:
+    """One line that a terminal can be shown."""
+    line = " ".join(text[: 10 * PROGRESS_MAX].split())
     return "".join(c if c.isprintable() else "?" for c in line)[:PROGRESS_MAX]
 
 
@@ -48,13 +71,13 @@ def note(turn: Turn, event: Event) -> str:
     """Take an event into the turn; a new thing that it does now is returned for the status line."""
     match event.get("type"), event.get("subtype"):
         case "system", "init":
-            turn.session = str(event.get("session_id", ""))
-            turn.model = str(event.get("model", ""))
+            turn.session = clip(get(event, "session_id", str), 200)
+            turn.model = clip(get(event, "model", str), 200)
         case "system", "compact_boundary":
             turn.compacted = True
         case "system", "api_retry":
-            turn.retry_after = float(event.get("retry_delay_ms") or 0) / 1000
-            return f"waiting for the model: {event.get('error')}"
+            turn.retry_after = number(event, "retry_delay_ms") / 1000
+            return harmless(f"waiting for the model: {event.get('error')}")
         case "assistant", _:
             return note_tools(turn, event)
         case "result", _:
@@ -64,21 +87,23 @@ def note(turn: Turn, event: Event) -> str:
 
 def note_tools(turn: Turn, event: Event) -> str:
     now = ""
-    for block in event.get("message", {}).get("content", []):
+    for block in get(get(event, "message", dict), "content", list):
         if isinstance(block, dict) and block.get("type") == "tool_use":
-            name = str(block.get("name"))[:100]
-            turn.tools[tool_name(name)] += 1
-            now = doing(name, block.get("input") or {})
+            name = harmless(tool_name(get(block, "name", str)))[:100]
+            known = name in turn.tools or len(turn.tools) < TOOLS_MAX
+            turn.tools[name if known else "others"] += 1
+            now = doing(name, get(block, "input", dict))
     return now
 
 
 def note_result(turn: Turn, event: Event) -> None:
-    turn.usage = event.get("usage") or {}
-    turn.total_cost = float(event.get("total_cost_usd") or 0)
-    turn.session = str(event.get("session_id") or turn.session)
+    turn.usage = get(event, "usage", dict)
+    turn.total_cost = number(event, "total_cost_usd")
+    turn.session = clip(get(event, "session_id", str), 200) or turn.session
     turn.outcome = outcome_of(turn, event)
     if event.get("is_error"):
-        turn.error = str(event.get("result") or "; ".join(map(str, event.get("errors", []))))[:500]
+        errors = "; ".join(map(str, get(event, "errors", list)))
+        turn.error = clip(get(event, "result", str) or errors, 500)
 
 
 def outcome_of(turn: Turn, event: Event) -> str:
@@ -124,11 +149,11 @@ def record(turn: Turn, duration_ms: int, cost: float) -> Event:
         "woken_by": turn.woken_by,
         "messages": turn.messages,
         "tool_calls": turn.tools.total(),
-        "tools": dict(turn.tools.most_common(100)),
-        "tokens_in": usage.get("input_tokens") or 0,
-        "tokens_out": usage.get("output_tokens") or 0,
-        "tokens_cache_read": usage.get("cache_read_input_tokens") or 0,
-        "tokens_cache_write": usage.get("cache_creation_input_tokens") or 0,
+        "tools": dict(turn.tools),
+        "tokens_in": int(number(usage, "input_tokens")),
+        "tokens_out": int(number(usage, "output_tokens")),
+        "tokens_cache_read": int(number(usage, "cache_read_input_tokens")),
+        "tokens_cache_write": int(number(usage, "cache_creation_input_tokens")),
         "cost_usd": cost,
         "session": turn.session,
         "error": turn.error,
@@ -150,6 +175,6 @@ def wake_prompt(blocks: list[str], waiting: int, *, redelivered: bool) -> str:
 
 def mcp_missing(event: Event) -> str:
     """Of a system/init event: what is wrong with the hive's tools, or ''."""
-    servers = {server.get("name"): server.get("status") for server in event.get("mcp_servers", [])}
-    status = servers.get("hive", "absent")
+    listed = [server for server in get(event, "mcp_servers", list) if isinstance(server, dict)]
+    status = next((server.get("status") for server in listed if server.get("name") == "hive"), "absent")
     return "" if status in ("connected", "pending") else json.dumps(status)
