@@ -168,9 +168,9 @@ class Claude:
 
     def wait(self, end: float, writing: Sequence[int] = ()) -> bool:
         """Until it has said something, or takes something (True)."""
-        reap(self.process.pid)
         left = max(0.0, end - time.monotonic())
         readable, writable, _ = select.select([self.stdout, self.death], writing, [], left)
+        reap(self.process.pid)
         if self.stdout in readable:
             self.read()
         elif readable:  # and its stdout has no end: what it left behind holds it open

@@ -101,9 +101,6 @@ class Harness:
     # claude
 
     def start(self) -> claude.Claude:
-        if self.claude and self.claude.process.poll() is not None:
-            print("claude ended between turns, starting it again", file=sys.stderr)
-            self.end_claude()  # and what it left behind
         if not self.claude:
             session = claude.read_session(self.session_file)
             self.claude = claude.Claude(
@@ -146,18 +143,18 @@ class Harness:
         self.show(this, f"reading {len(messages)} from {messages[0]['from']}")
         blocks = [mail.block(message) for message in messages]
         text = turn.wake_prompt(blocks, waiting, redelivered=any(m["redelivered"] for m in messages))
-        if not self.converse(this, text):  # the session is gone: once more, without it
-            self.forget_session()
-            self.converse(this, text)
+        while not self.converse(this, text):
+            pass  # at most twice: for a claude that had ended already, and for a session that is gone
         self.close_turn(this, began)
 
     def converse(self, this: turn.Turn, text: str) -> bool:
-        """False when nothing was done because the session to resume does not exist."""
+        """False when nothing was done, and it is worth trying again with a new claude."""
         process = self.start()
         spoke = process.spoke
         try:
             for event in process.turn(text, self.agent.turn_timeout):
                 if not spoke and process.session and turn.no_conversation(event):
+                    self.forget_session()
                     return False
                 if doing := turn.note(this, event):
                     self.show(this, doing)
@@ -169,6 +166,10 @@ class Harness:
         except claude.Silent:
             self.interrupt(this, process, "timed-out", f"silent for {self.agent.turn_timeout} s")
         except claude.Ended as e:
+            if spoke and not process.begun:
+                print("claude had ended when the mail came, starting it again", file=sys.stderr)
+                self.end_claude()
+                return False
             self.broke(this, process, str(e))
         return True
 
@@ -225,11 +226,14 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def run(places: Places, fifo: int, prepare: Callable[[], Any]) -> None:
-    if os.getpid() != 1:  # it kills everything else that it can see
+def be_first() -> None:
+    if os.getpid() != 1:  # for it kills everything else that it can see
         raise Problem("no-cage", "must be the first process of a cage", exit_status=EX_CONFIG)
     # The first process gets no signal without a handler. Its going takes all others along.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+
+
+def run(places: Places, fifo: int, prepare: Callable[[], Any]) -> None:
+    be_first()
     prepare()
-    invocation = os.environ.get("INVOCATION_ID", "")
-    Harness(places, invocation).run(fifo)
+    Harness(places, os.environ.get("INVOCATION_ID", "")).run(fifo)
