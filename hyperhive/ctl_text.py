@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hyperhive import span
+
 if TYPE_CHECKING:
     # rich takes longer to import than most verbs run (65 ms): only what draws imports it, when it draws
     from rich.console import Console
@@ -70,16 +72,7 @@ def clock(at: str) -> str:
 
 
 def age(at: str) -> str:
-    return span((datetime.now(UTC) - parse_time(at)).total_seconds())
-
-
-def span(seconds: float) -> str:
-    whole = max(0, int(seconds))
-    for size, unit, part, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 0, "")):
-        if whole >= size:
-            rest = whole % size // part if part else 0
-            return f"{whole // size} {unit} {rest} {small}" if rest else f"{whole // size} {unit}"
-    return f"{whole} s"
+    return span.words((datetime.now(UTC) - parse_time(at)).total_seconds())
 
 
 def counted(count: int, noun: str) -> str:

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from hyperhive import mail, wire
+from hyperhive import mail, span, wire
 from hyperhive.client import Client
 from hyperhive.problem import Problem
 from hyperhive.wire import Message
@@ -102,12 +102,74 @@ def request_next_turn(call: Call) -> str:
     return "You get another turn after this one: a message to yourself is in your queue."
 
 
+def ask(call: Call) -> str:
+    given = call.arguments
+    fields: Message = {
+        "question": wire.get_text(given, "question", wire.BODY_MAX),
+        "to": wire.get_text(given, "to", 64, "operator"),
+    }
+    for name, kind in (("options", list), ("multi", bool), ("ttl", int)):
+        if name in given:
+            fields[name] = wire.get(given, name, kind)
+    answer = call.client.call("ask", **fields)
+    until = f" It expires in {span.words(fields['ttl'])}." if "ttl" in fields else ""
+    said = f"Question {answer['question']} is put to {fields['to']}.{until}"
+    return f"{said} What comes of it reaches you as mail from system: do not wait for it."
+
+
+def answer(call: Call) -> str:
+    number = wire.get_int(call.arguments, "question", 1, wire.ID_MAX)
+    said = call.arguments["answer"]
+    said = [said] if isinstance(said, str) else wire.get(call.arguments, "answer", list)
+    call.client.call("answer", question=number, answer=said)
+    return f"Question {number} is answered."
+
+
+def remind(call: Call) -> str:
+    fields: Message = {"message": wire.get_text(call.arguments, "message", wire.BODY_MAX)}
+    if "delay" in call.arguments:
+        fields["delay"] = wire.get_int(call.arguments, "delay", 1, wire.ID_MAX)
+    if "at" in call.arguments:
+        fields["at"] = wire.get_text(call.arguments, "at", 64)
+    answer = call.client.call("remind", **fields)
+    in_words = f"in {span.words(fields['delay'])}, " if "delay" in fields else ""
+    return f"Reminder {answer['reminder']} comes {in_words}at {answer['due_at']}, as mail from system."
+
+
+def loose_ends(call: Call) -> str:
+    everybody = wire.get(call.arguments, "all", bool, False)
+    ends = call.client.call("loose_ends", all=everybody)["loose_ends"]
+    if not ends:
+        return "Nothing waits."
+    return "\n".join(loose_end(end, named=everybody) for end in ends)
+
+
+def loose_end(end: Message, *, named: bool) -> str:
+    """One line, such as 'question asked 3, of bob, 5 min ago: which?'."""
+    preposition = {"question asked": "of", "question owed": "to", "unanswered mail": "from"}.get(end["kind"])
+    other = f", {preposition} {end['with']}" if preposition else f", due {end['due_at']}"
+    who = f"{end['agent']}: " if named else ""
+    text = " ".join(end["text"].split())
+    return f"{who}{end['kind']} {end['id']}{other}, {span.words(end['age'])} ago: {text}"
+
+
+def cancel_loose_end(call: Call) -> str:
+    kind = wire.get_text(call.arguments, "kind", 20)
+    number = wire.get_int(call.arguments, "number", 1, wire.ID_MAX)
+    call.client.call("cancel_loose_end", kind=kind, number=number)
+    return f"Mail {number} needs no answer." if kind == "mail" else f"The {kind} {number} is cancelled."
+
+
 def text(description: str) -> Message:
     return {"type": "string", "description": description}
 
 
 def integer(description: str, **bounds: int) -> Message:
     return {"type": "integer", "description": description, **bounds}
+
+
+def texts(description: str) -> Message:
+    return {"type": "array", "items": {"type": "string"}, "description": description}
 
 
 ALL = [
@@ -142,6 +204,68 @@ ALL = [
         },
         ("to", "body"),
         send,
+    ),
+    Tool(
+        "ask",
+        "Put a question to the operator (the human) or to an agent, when you cannot go on well without the "
+        "answer. It returns at once with the question's id. The answer comes as mail from system, also when "
+        "the question expires or is cancelled. Do something else meanwhile, or end your turn.",
+        {
+            "question": text("All that one must know to answer, at most 8192 bytes."),
+            "options": texts("The answers to choose from, at most 20. Without it the answer is free text."),
+            "multi": {"type": "boolean", "description": "Several answers may be given.", "default": False},
+            "ttl": integer("Seconds until the question expires. Without it, it does not.", minimum=1),
+            "to": text("An agent's name, or 'operator', which is the default."),
+        },
+        ("question",),
+        ask,
+    ),
+    Tool(
+        "answer",
+        "Answer a question that was put to you: mail from system with the event 'question'.",
+        {
+            "question": integer("The id of the question.", minimum=1),
+            "answer": {
+                "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+                "description": "The answer, one of its options if it has any; a list where multi is true.",
+            },
+        },
+        ("question", "answer"),
+        answer,
+    ),
+    Tool(
+        "remind",
+        "Send yourself mail later: it wakes you once at that time, also after a restart. Use it instead of "
+        "waiting, whenever you want to look at something again. Give either delay or at.",
+        {
+            "message": text("What to do then; you may have forgotten the rest. At most 8192 bytes."),
+            "delay": integer("In so many seconds, at most a year.", minimum=1),
+            "at": text("At this ISO 8601 time, UTC unless it says otherwise: 2026-12-24T08:00:00Z."),
+        },
+        ("message",),
+        remind,
+    ),
+    Tool(
+        "loose_ends",
+        "What waits for you or because of you, oldest first: questions you asked or owe an answer to, "
+        "reminders, mail that you have not answered. Look here before you end a long piece of work.",
+        {"all": {"type": "boolean", "description": "Everybody's; the manager only.", "default": False}},
+        (),
+        loose_ends,
+    ),
+    Tool(
+        "cancel_loose_end",
+        "Take back a question you asked or a reminder, or say that mail to you needs no answer.",
+        {
+            "kind": {
+                "type": "string",
+                "enum": ["question", "reminder", "mail"],
+                "description": "What it is.",
+            },
+            "number": integer("Its id, as loose_ends gives it.", minimum=1),
+        },
+        ("kind", "number"),
+        cancel_loose_end,
     ),
     Tool(
         "whoami",

@@ -94,22 +94,6 @@ def test_honest_text_stays_as_it_is(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0 s"),
-        (59.9, "59 s"),
-        (60, "1 min"),
-        (3600, "1 h"),
-        (3720, "1 h 2 min"),
-        (180_000, "2 d 2 h"),
-        (-3, "0 s"),
-    ],
-)
-def test_spans_are_for_humans(seconds: float, text: str) -> None:
-    assert ctl_text.span(seconds) == text
-
-
-@pytest.mark.parametrize(
     ("active", "awake", "doing", "state"),
     [
         ({"ada": "active"}, False, None, "asleep"),

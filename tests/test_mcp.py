@@ -43,7 +43,9 @@ MAIL: dict[str, Any] = {
     "redelivered": False,
 }
 BLOCK = '<mail id="12" from="bob" to="ada" sent="2026-11-22T10:00:00.000Z">\nhi\n</mail>'
-TOOLS = {"recv", "send", "whoami", "set_status", "request_next_turn"}
+TOOLS = {"recv", "send", "whoami", "set_status", "request_next_turn"} | {
+    *("ask", "answer", "remind", "loose_ends", "cancel_loose_end")
+}
 
 
 class Server:
@@ -238,6 +240,13 @@ def test_what_is_no_request_has_no_answer(server: Server, line: bytes) -> None:
         ("whoami", {"x": 1}, "whoami has no argument 'x'"),
         ("set_status", {"status": "x" * 201}, "'status' is 201 bytes long"),
         ("request_next_turn", {"note": None}, "'note' must be str"),
+        ("ask", {"to": "bob"}, "'question' is missing"),
+        ("ask", {"question": "q", "options": "a"}, "'options' must be list"),
+        ("ask", {"question": "q", "ttl": "1h"}, "'ttl' must be int"),
+        ("answer", {"question": 1, "answer": 2}, "'answer' must be list"),
+        ("remind", {"message": "m", "delay": 0}, "'delay' must be from 1"),
+        ("loose_ends", {"all": 1}, "'all' must be bool"),
+        ("cancel_loose_end", {"kind": "mail", "number": True}, "'number' must be int"),
     ],
     ids=str,
 )
@@ -319,6 +328,13 @@ def test_a_send_whose_answer_was_lost_is_sent_again_under_its_key(
     assert server.say("send", to="bob", body="x") == "Sent to bob as message 7."
     first, second = broker.requests("send")
     assert first["key"] == second["key"] and len(first["key"]) == 32
+
+
+def test_a_question_whose_answer_was_lost_is_not_put_twice(server: Server, broker: Scripted) -> None:
+    broker.start(hello=[HELLO], ask=["hangup"])
+    text, is_error = server.call("ask", question="q?")
+    assert is_error and "before it answered" in text
+    assert len(broker.requests("ask")) == 1
 
 
 def test_two_sends_have_two_keys(server: Server, broker: Scripted) -> None:
