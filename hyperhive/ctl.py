@@ -7,25 +7,16 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from hyperhive import ctl_show, ctl_text, ctl_units
-from hyperhive.client import Client, Lost
+from hyperhive import ctl_ends, ctl_mail, ctl_show, ctl_text, ctl_units, names
+from hyperhive.ctl_verb import Run, connect
 from hyperhive.problem import EX_CONFIG, Problem
 from hyperhive.wire import Message
 
-SOCKET = "/run/hyperhive/operator.sock"
-PATIENCE = 2.0  # seconds: longer than a restart of the broker takes
-FOLLOW_PATIENCE = 60.0
 SPAWN_WAIT = 180.0  # seconds that hive-apply may take
 TOOLS = ["Read", "Edit", "Write", "Glob", "Grep", "Bash"]
 UNREACHABLE = "is it running? systemctl start hyperhive.target; in a box: hive-box run -- hivectl …"
-
-
-def connect(patience: float = PATIENCE) -> Client:
-    return Client(os.environ.get("HIVE_OPERATOR_SOCKET", SOCKET), patience=patience)
 
 
 def with_states(agents: list[Message]) -> list[Message]:
@@ -40,8 +31,10 @@ def status(args: argparse.Namespace) -> int:
         with connect() as client:
             about = client.call("status")
             agents = with_states(client.call("agents")["agents"])
+            asked = client.call("questions")["questions"]
     except Problem as e:
         raise Problem(e.code, str(e), hint=e.hint) from e  # 1, not 75: who asks "is it well?" has an answer
+    about["questions"] = sum(question["asked"] == names.OPERATOR for question in asked)
     if args.json:
         ctl_text.print_json(about | {"states": Counter(agent["state"] for agent in agents)})
     else:
@@ -120,117 +113,11 @@ def read(path: Path) -> str:
         raise Problem("no-file", f"{path}: not UTF-8 at byte {e.start}") from e
 
 
-def send(args: argparse.Namespace) -> int:
-    fields: dict[str, Any] = {"to": args.to, "body": body(args.body)}
-    if args.reply_to is not None:
-        fields["in_reply_to"] = args.reply_to
-    if args.key is not None:
-        fields["key"] = args.key
-    with connect() as client:
-        sent = client.call("send", **fields)
-    if args.json:
-        ctl_text.print_json(sent)
-    elif not sent["ids"]:
-        print("There is nobody to send it to.", file=sys.stderr)
-    else:
-        ahead = f", {ctl_text.counted(sent['ahead'], 'message')} ahead" if sent["ahead"] else ""
-        print(f"sent {' '.join(map(str, sent['ids']))}{ahead}")
-    return 0
-
-
-def body(argument: str) -> str:
-    text = argument if argument != "-" else from_stdin()
-    if not text:
-        raise Problem("bad-request", "the message is empty, so it was not sent")
-    return text
-
-
-def from_stdin() -> str:
-    if sys.stdin.isatty():
-        print("Write the message; Ctrl-D on a line of its own sends it, Ctrl-C does not.", file=sys.stderr)
-    try:
-        return sys.stdin.buffer.read().decode().removesuffix("\n")
-    except UnicodeDecodeError as e:
-        raise Problem("bad-request", f"the message is not UTF-8 at byte {e.start}") from e
-
-
-def inbox(args: argparse.Namespace) -> int:
-    with connect() as client:
-        if args.read:
-            client.call("read", ids=args.read)
-            return 0
-        messages = client.call("inbox", limit=args.limit, unread=not args.all)["messages"]
-        if args.json:
-            ctl_text.print_json(messages)
-        for message in () if args.json else reversed(messages):
-            ctl_show.letter(message)
-        if not messages and not args.json:
-            print("Nothing new. (--all shows what you have read)", file=sys.stderr)
-        sys.stdout.flush()  # what could not be shown is not read
-        unread = [message["id"] for message in messages if message["state"] == "queued"]
-        if args.mark_read and unread:
-            client.call("read", ids=unread)
-    return 0
-
-
-def mail(args: argparse.Namespace) -> int:
-    fields: dict[str, Any] = {"limit": args.limit}
-    if args.agent:
-        fields["agent"] = args.agent
-    if args.follow:
-        return follow(fields, as_json=args.json)
-    if args.state:
-        fields["state"] = args.state
-    with connect() as client:
-        messages = client.call("mail", **fields)["messages"]
-    if args.json:
-        ctl_text.print_json(messages)
-    elif messages:
-        ctl_show.mail(reversed(messages))
-    else:
-        print("No mail.", file=sys.stderr)
-    return 0
-
-
-def follow(fields: dict[str, Any], *, as_json: bool) -> int:
-    """What was sent last and what is sent from now on, each once, also over a restart of the broker."""
-    last_id = 0
-    with connect(FOLLOW_PATIENCE) as client, connect(FOLLOW_PATIENCE) as asking:
-        while True:
-            try:
-                events = client.subscribe()  # before asking, so that nothing falls between the two
-                for message in reversed(asking.call("mail", **fields)["messages"]):
-                    last_id = put(message, last_id, as_json=as_json)
-                while event := events.next_event(None):
-                    wanted = fields.get("agent") in (None, event.get("from"), event.get("to"))
-                    if event["event"] == "mail" and wanted:
-                        last_id = put(event | {"sent_at": event["at"]}, last_id, as_json=as_json)
-            except Lost:
-                client.drop()
-                fields["limit"] = 1000  # what came while we were away
-
-
-def put(message: Message, last_id: int, *, as_json: bool) -> int:
-    if message["id"] <= last_id:
-        return last_id
-    keys = ("id", "from", "to", "body", "sent_at", "in_reply_to")
-    shown = {key: message[key] for key in keys}
-    print(json.dumps(shown) if as_json else ctl_show.flow(shown), flush=True)
-    return int(message["id"])
-
-
-def number(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
 def parser() -> argparse.ArgumentParser:
     top_level = argparse.ArgumentParser(prog="hivectl", description="Run a hive of coding agents.")
     verbs = top_level.add_subparsers(metavar="VERB", required=True)
 
-    def verb(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+    def verb(name: str, run: Run, text: str) -> argparse.ArgumentParser:
         p = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         p.add_argument("--json", action="store_true", help="print JSON")
         p.set_defaults(run=run)
@@ -249,25 +136,8 @@ def parser() -> argparse.ArgumentParser:
         "--description", metavar="TEXT", help="its job in one line, for an agent.toml that is made"
     )
     p.add_argument("--model", metavar="MODEL", help="its model, for an agent.toml that is made")
-    p = verb("send", send, "send mail")
-    p.add_argument("to", metavar="TO", help="an agent, manager, operator or all")
-    p.add_argument("body", metavar="BODY", nargs="?", default="-", help="the text; '-' or none: from stdin")
-    p.add_argument("--reply-to", type=number, metavar="ID", help="the message that this one answers")
-    p.add_argument("--key", metavar="KEY", help="send it once only, however often this is run with the KEY")
-    p = verb("inbox", inbox, "read the operator's mail")
-    p.add_argument("--all", action="store_true", help="also what was read before")
-    p.add_argument("--limit", type=number, default=50, metavar="N", help="the newest N (default: 50)")
-    marks = p.add_mutually_exclusive_group()
-    marks.add_argument(
-        "--read", type=number, nargs="+", metavar="ID", help="mark these as read, show nothing"
-    )
-    marks.add_argument("--mark-read", action="store_true", help="mark as read what is shown")
-    p = verb("mail", mail, "show the flow of mail")
-    p.add_argument("agent", metavar="AGENT", nargs="?", help="only from or to AGENT")
-    p.add_argument("--limit", type=number, default=20, metavar="N", help="the newest N (default: 20)")
-    which = p.add_mutually_exclusive_group()
-    which.add_argument("--state", choices=("queued", "leased", "done", "dead"), help="only in this state")
-    which.add_argument("--follow", action="store_true", help="go on as mail is sent, until Ctrl-C")
+    ctl_mail.add(verb)
+    ctl_ends.add(verb)
     return top_level
 
 

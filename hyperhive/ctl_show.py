@@ -85,10 +85,13 @@ def headline(about: Message, agents: list[Message]) -> str:
 
 def status(about: Message, agents: list[Message]) -> None:
     """One screen: is it well, and what waits."""
+    dead = " (hivectl dead)" if about["dead"] else ""
+    asked = " (hivectl questions)" if about["questions"] else ""
     rows = [
         ("broker", f"{about['version']}, up {age(about['started_at'])}, pid {about['pid']}"),
         ("agents", f"{about['agents']}: {by_state(agents)}" if agents else "none yet (hivectl spawn NAME)"),
-        ("mail", f"{about['queued']} queued, {about['leased']} in a turn, {about['dead']} dead"),
+        ("mail", f"{about['queued']} queued, {about['leased']} in a turn, {about['dead']} dead" + dead),
+        ("asked", f"{counted(about['questions'], 'question')} open" + asked),
         ("inbox", f"{about['inbox']} unread" + (" (hivectl inbox)" if about["inbox"] else "")),
     ]
     print_pairs(rows)
@@ -137,22 +140,6 @@ def print_pairs(rows: Iterable[tuple[str, str]]) -> None:
 
 def mail(messages: Iterable[Message]) -> None:
     ctl_text.print_table(MAIL, [mail_row(message) for message in messages])
-
-
-def letter(message: Message) -> None:
-    """A message in full."""
-    facts = [f"from {message['from']}", clock(message["sent_at"])]
-    if message["in_reply_to"]:
-        facts.append(f"reply to {message['in_reply_to']}")
-    if message["state"] == "queued":
-        facts.append("unread")
-    head = f"-- {message['id']} " + ", ".join(facts) + " --"
-    if ctl_text.on_terminal():
-        ctl_text.console().print(head, style="bold")
-    else:
-        print(head)
-    print(ctl_text.clean(message["body"]).rstrip("\n"))
-    print()
 
 
 def flow(message: Message) -> str:

@@ -182,10 +182,12 @@ def cancel(store: Store, who: str, kind: str, number: int) -> list[Row]:
         told = {row["asker"], row["asked"]} - {who, names.OPERATOR}
         return [mail for name in sorted(told) for mail in tell(store, name, event)]
     if kind == "reminder":
-        statement = "update reminder set state = 'cancelled' where id = ? and state = 'armed' and agent = ?"
+        change = "update reminder set state = 'cancelled'"
+        where = "state = 'armed' and ? in (agent, 'operator')"
     else:
-        statement = "update message set settled = 1 where id = ? and settled = 0 and recipient = ?"
-    if not store.db.execute(statement, (number, who)).rowcount:
+        change = "update message set settled = 1"
+        where = "settled = 0 and ? in (recipient, 'operator')"
+    if not store.db.execute(f"{change} where {where} and id = ?", (who, number)).rowcount:
         raise Problem("unknown-loose-end", f"{who} has no {kind} {number} that waits", hint="see loose_ends")
     return []
 

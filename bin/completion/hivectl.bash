@@ -11,12 +11,16 @@ _hivectl() {
     COMPREPLY=()
 
     if [ "$COMP_CWORD" -eq 1 ]; then
-        words='status list show top spawn send inbox mail --help'
+        words='status list show top spawn send inbox mail ask questions answer remind loose-ends dead --help'
     elif [ "$verb $prev" = 'mail --state' ]; then
-        words='queued leased done dead'
+        words='queued leased done dead dropped'
+    elif [ "$verb $prev" = 'loose-ends --cancel' ]; then
+        words='question reminder mail'
+    elif [ "$verb $prev" = 'dead --retry' ] || [ "$verb $prev" = 'dead --drop' ]; then
+        words='all'
     elif [ "$verb $prev" = 'spawn --toml' ] || [ "$verb $prev" = 'spawn --prompt' ]; then
         files=yes
-    elif [[ $prev == --@(description|model|reply-to|key|limit|read) ]]; then
+    elif [[ $prev == --@(description|model|reply-to|key|limit|read|option|ttl|in|at) ]]; then
         return
     elif [[ $cur == -* ]]; then
         words='--json --help'
@@ -25,10 +29,15 @@ _hivectl() {
             send) words+=' --reply-to --key' ;;
             inbox) words+=' --all --limit --read --mark-read' ;;
             mail) words+=' --limit --state --follow' ;;
+            ask) words+=' --option --multi --ttl' ;;
+            remind) words+=' --in --at' ;;
+            loose-ends) words+=' --cancel' ;;
+            dead) words+=' --retry --drop' ;;
         esac
     else
         case $verb in
-            show|mail) words=$(_hivectl_agents) ;;
+            show|mail|loose-ends) words=$(_hivectl_agents) ;;
+            ask|remind) [ "$COMP_CWORD" -eq 2 ] && words=$(_hivectl_agents) ;;
             send) [ "$COMP_CWORD" -eq 2 ] && words="$(_hivectl_agents) operator all" ;;
         esac
     fi

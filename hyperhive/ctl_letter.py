@@ -1,0 +1,59 @@
+"""A message as the operator reads it; what the hive itself reports, as a sentence."""
+
+import json
+from typing import Any
+
+from hyperhive import ctl_text, names
+from hyperhive.ctl_text import clock
+from hyperhive.wire import Message
+
+
+def show(message: Message) -> None:
+    """A message in full."""
+    facts = [f"from {message['from']}", clock(message["sent_at"])]
+    if message["in_reply_to"]:
+        facts.append(f"reply to {message['in_reply_to']}")
+    if message["state"] == "queued":
+        facts.append("unread")
+    head = f"-- {message['id']} " + ", ".join(facts) + " --"
+    if ctl_text.on_terminal():
+        ctl_text.console().print(head, style="bold")
+    else:
+        print(head)
+    print(ctl_text.clean(text_of(message)).rstrip("\n"))
+    print()
+
+
+def text_of(message: Message) -> str:
+    body: str = message["body"]
+    if message["from"] != names.SYSTEM:
+        return body
+    return sentence(json.loads(body)) or body
+
+
+def sentence(event: Any) -> str:
+    """What an event of hyperhive-wire(7) says; "" for one that came with a newer broker."""
+    match event:
+        case {"event": "question_answered", "id": number, "question": question, "state": "answered"}:
+            answer = "\n".join(event["answer"])
+            return f"{event['by']} answers your question {number} ({brief(question)}):\n{answer}"
+        case {"event": "question_answered", "id": number, "question": question, "state": state, "by": by}:
+            end = "has expired" if state == "expired" else f"was {state} by {by}"
+            return f"Your question {number} ({brief(question)}) {end}."
+        case {"event": "dead_letter", "id": number, "agent": agent, "from": sender, "reason": reason}:
+            way_out = f"(hivectl dead --retry {number}, or --drop {number})"
+            return f"Message {number} from {sender} to {agent} was given up: {reason}\n{way_out}"
+        case {"event": "needs_login", "agent": agent, "error": error}:
+            return f"The model's endpoint refuses the hive's credential in a turn of {agent}: {error}"
+        case {"event": "rate_limited", "agent": agent, "error": error}:
+            return f"The model's endpoint asks {agent} to wait: {error}"
+        case {"event": "spawned", "agent": agent}:
+            return f"{agent} was created."
+        case {"event": "reminder", "id": number, "message": message, "due_at": due_at}:
+            return f"Reminder {number}, due {clock(due_at)}: {message}"
+    return ""
+
+
+def brief(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= 60 else f"{text[:59]}…"
