@@ -9,6 +9,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +32,13 @@ class Cage:
         self.make_folders()
         self.fifo = here.fifo("ada")
         self.notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notices.settimeout(20)
         self.notices.bind(os.fspath(self.folder / "notify"))
         (self.folder / "notify").chmod(0o666)
         self.operator = here.operator()
         self.events: Peer = here.operator()
         assert self.events.ask("subscribe")["ok"]
+        self.seen: list[Any] = []
         self.invocation = ""
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -63,6 +68,25 @@ class Cage:
             pass_fds=[self.fifo],
             stderr=(self.folder / "stderr").open("ab"),
         )
+
+    @contextmanager
+    def supervised(self) -> Iterator[None]:
+        """Whatever comes through the FIFO starts the harness, unless it runs."""
+        stop, end = os.pipe()
+
+        def supervise() -> None:
+            while stop not in select.select([self.fifo, stop], [], [])[0]:
+                self.start()
+                self.exited()
+
+        with ThreadPoolExecutor(1) as threads:
+            running = threads.submit(supervise)
+            try:
+                yield
+            finally:
+                os.close(end)
+                running.result()
+                os.close(stop)
 
     @property
     def pid(self) -> int:
@@ -95,11 +119,10 @@ class Cage:
     def stderr(self) -> str:
         return (self.folder / "stderr").read_text()
 
-    def statuses(self) -> list[str]:
-        seen: list[str] = []
-        while select.select([self.notices], [], [], 0)[0]:
-            seen.append(self.notices.recv(4096).decode())
-        return seen
+    def wait_for_status(self, text: str) -> None:
+        """What systemd is told next that says this."""
+        while text not in self.notices.recv(4096).decode():
+            pass
 
     def send(self, body: str) -> int:
         sent = self.operator.ask("send", to="ada", body=body)
@@ -111,6 +134,7 @@ class Cage:
         while True:
             message = self.events.read()
             assert message is not None, "the broker hung up"
+            self.seen.append(message)
             if message["event"] == event and about.items() <= message.items():
                 return message
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from tests.caged import Cage
 from tests.hive import ROOT, Hive, hive
+from tests.scripted import wait_until
 
 
 @contextmanager
@@ -56,7 +58,7 @@ def test_a_turn_goes_well(cage: Cage) -> None:
     (start,) = cage.starts()  # one process for both
     assert "--tools=Bash,Read" in start["start"] and start["start"][-2:] == ["Bash(git *)", "Read"]
     assert [turn["cost_usd"] for turn in cage.turns()] == [0.25, 0.25]  # the CLI's figure is a sum
-    assert cage.statuses()[0] == "READY=1\nSTATUS=awake"
+    cage.wait_for_status("READY=1\nSTATUS=awake")
 
 
 # act, outcome, what the error says
@@ -135,8 +137,7 @@ def test_what_is_the_endpoints_doing(cage: Cage, act: str) -> None:
     assert cage.wait_for("turn")["outcome"] == FORGIVEN[act]
     cage.wait_for("requeued", id=number)
     assert (cage.mail(number)["state"], cage.mail(number)["attempts"]) == ("queued", 0)
-    while not any("trying again in 5 s" in status for status in cage.statuses()):
-        assert cage.process and cage.process.poll() is None
+    cage.wait_for_status("trying again in 5 s")
     cage.terminate()  # a stop does not wait for the endpoint either
     assert cage.exited() == 0
     cage.start()
@@ -160,8 +161,7 @@ def test_a_long_wait_that_the_endpoint_asks_for_is_not_sat_out_by_claude(cage: C
     assert (record["outcome"], record["error"]) == ("rate-limited", "the endpoint asks for a longer wait")
     cage.wait_for("requeued", id=number)
     assert cage.mail(number)["attempts"] == 0
-    while not any("trying again in 60 s" in status for status in cage.statuses()):
-        assert cage.process and cage.process.poll() is None
+    cage.wait_for_status("trying again in 60 s")
 
 
 def test_compacted_is_done(cage: Cage) -> None:
@@ -190,6 +190,7 @@ def test_one_that_never_says_a_word_ends_the_harness_too(cage: Cage) -> None:
     assert "claude: it ended (exit status 4)" in cage.stderr()
     assert cage.wait_for("requeued", id=number)["reason"] == "claude: it ended (exit status 4)"
     cage.wait_for("asleep", orderly=False)
+    cage.wait_for("woken")
     assert cage.poked()  # systemd tries again, up to its limit
     assert cage.mail(number)["attempts"] == 0
     cage.start()
@@ -251,8 +252,8 @@ def test_claude_that_dies_between_turns_costs_the_next_mail_nothing(cage: Cage) 
     cage.send("dies")
     cage.start()
     assert cage.wait_for("turn")["outcome"] == "ok"
-    while "S" in cage.inside().values() or "R" in cage.inside().values():
-        assert cage.process and cage.process.poll() is None
+    assert cage.process
+    wait_until(lambda: set(cage.inside().values()) <= {"Z"}, cage.process)
     number = cage.send("hello")
     assert cage.wait_for("turn")["outcome"] == "ok"
     cage.wait_for("done", id=number)
@@ -321,32 +322,57 @@ def test_a_stop_in_mid_turn(cage: Cage) -> None:
     assert cage.exited() == 0
     assert cage.wait_for("requeued", id=number)["reason"] == "the harness's connection ended"
     (cage.home / "go").touch()
+    cage.wait_for("woken")
     assert cage.poked()
     cage.start()
     cage.wait_for("done", id=number)
     assert cage.mail(number)["attempts"] == 2
 
 
-def test_the_broker_is_replaced_in_mid_turn(here: Hive, cage: Cage) -> None:
-    number = cage.send("pauses")
-    cage.start()
-    cage.wait_for("progress", text="Bash wait")
-    here.kill()
-    here.start()
-    cage.operator, cage.events = here.operator(), here.operator()
-    assert cage.events.ask("subscribe")["ok"]
-    assert cage.mail(number)["state"] == "queued"
-    (cage.home / "go").touch()
-    assert cage.wait_for("awake")["invocation"] == cage.invocation
-    cage.wait_for("done", id=number)
-    second = cage.send("hello")
-    cage.wait_for("done", id=second)
-    assert [turn["outcome"] for turn in cage.turns()] == ["ok", "ok"]
-    texts = [entry["text"] for entry in cage.log() if "text" in entry]
-    assert len(texts) == 2 and f'<mail id="{number}"' not in texts[1]  # it was given once
-    assert len(cage.starts()) == 1
+def test_the_broker_is_replaced_in_mid_turn(here: Hive) -> None:
+    with caged(here, linger=1) as cage:
+        number = cage.send("pauses")
+        cage.start()
+        cage.wait_for("progress", text="Bash wait")
+        here.kill()
+        here.start()
+        cage.operator, cage.events = here.operator(), here.operator()
+        assert cage.events.ask("subscribe")["ok"]
+        assert cage.mail(number)["state"] == "queued"
+        assert cage.process
+        wait_until(cage.poked, cage.process)
+        (cage.home / "go").touch()
+        assert cage.wait_for("awake")["invocation"] == cage.invocation
+        cage.wait_for("done", id=number)
+        second = cage.send("hello")
+        cage.wait_for("done", id=second)
+        assert [turn["outcome"] for turn in cage.turns()] == ["ok", "ok"]
+        texts = [entry["text"] for entry in cage.log() if "text" in entry]
+        assert len(texts) == 2 and f'<mail id="{number}"' not in texts[1]  # it was given once
+        assert len(cage.starts()) == 1
+        assert cage.exited() == 0
+        assert not cage.poked()  # what the new broker wrote wakes nobody a second time
 
 
 def test_without_a_cage_it_says_so() -> None:
     run = subprocess.run([sys.executable, ROOT / "bin/hive-harness"], capture_output=True, text=True)
     assert (run.returncode, run.stderr) == (78, "must be the first process of a cage\n")
+
+
+def test_no_mail_is_stuck_at_the_edge_of_sleep(here: Hive) -> None:
+    with caged(here, linger=0) as cage:
+        with cage.supervised():
+            for step in range(80):
+                number = cage.send("hello")
+                cage.wait_for("done", id=number)
+                # The next one comes at once, or as the harness asks whether it may sleep, or as it goes.
+                time.sleep(step % 20 / 500)
+            cage.wait_for("asleep")
+        rows = cage.operator.ask("mail", agent="ada", limit=1000)["messages"]
+        assert {(row["state"], row["attempts"]) for row in rows if row["to"] == "ada"} == {("done", 1)}
+        assert not cage.poked()
+        story = [e["event"] for e in cage.seen if e["event"] in ("awake", "delivered", "asleep")]
+        runs = " ".join(story).split("awake")[1:]
+        assert len(runs) > 20
+        assert all("delivered" in run for run in runs)  # none was woken for nothing
+        assert all(e["orderly"] for e in cage.seen if e["event"] == "asleep")
