@@ -1,0 +1,354 @@
+"""What happens in a hive, step by step; a broker may die in any of them, and the step is gone on with."""
+
+import json
+import resource
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from tests.crash_world import BASES, Gone, World, answer_to, write
+from tests.test_broker import RECORD
+
+Step = Callable[[World], None]
+COMMIT = "before commit.Writer.commit: store.db.execute('commit')"
+
+
+def start(w: World) -> None:
+    w.start()
+
+
+# agents
+
+
+def request(w: World, name: str) -> dict[str, Any] | None:
+    files = sorted((w.folder / "state/apply").glob("*.json"))
+    return next((found for file in files if (found := json.loads(file.read_text()))["agent"] == name), None)
+
+
+def ask_for(w: World, name: str) -> int:
+    """Gives the request's number, as hive-apply finds it."""
+
+    def deed() -> dict[str, Any]:
+        write(w.peer("operator"), "spawn", agent=name, toml='description = "one of us"\n')
+        w.wait_until(lambda: request(w, name) is not None)
+        return request(w, name) or {}
+
+    number: int = w.through(deed)["id"]
+    return number
+
+
+def spawn(name: str) -> Step:
+    def step(w: World) -> None:
+        number = ask_for(w, name)
+        about = {"name": name, "role": "manager" if name == "manager" else "agent", "description": ""}
+        w.ok("system", "applied", id=number, agent=about | {"uid_base": BASES[name]})
+        (w.folder / f"state/apply/{number}.json").unlink()
+        assert name in w.names()
+        w.ok(f"{name}/tool", "whoami")
+
+    step.__name__ = f"spawn_{name}"
+    return step
+
+
+def spawn_in_vain(w: World) -> None:
+    number = ask_for(w, "eve")
+    w.ok("system", "apply_failed", id=number, message="no")
+    (w.folder / f"state/apply/{number}.json").unlink()
+
+
+def uid_taken(w: World) -> None:
+    about = {"name": "eve", "role": "agent", "description": ""} | UID
+    assert w.call("system", "applied", id=99, agent=about)["error"] == "storage"
+    assert "eve" not in w.names()
+
+
+def nothing_is_asked_for_again(w: World) -> None:
+    w.through(lambda: kill(w))
+    assert list((w.folder / "state/apply").glob("*.json")) == []
+    assert w.ok("system", "applied", id=1, agent={"name": "ada", "role": "agent", "description": ""} | UID)[
+        "ok"
+    ]
+
+
+UID = {"uid_base": BASES["ada"]}
+
+
+def kill(w: World) -> dict[str, Any]:
+    w.zygote.kill(w.pid)
+    w.reborn()
+    return {}
+
+
+# mail
+
+
+def sends(w: World) -> None:
+    w.send("operator", "bob", "one")
+    w.send("ada", "all", "two")
+    w.send("ada", "operator", "three")
+    assert w.call("ada", "send", to="bob", body="other", key="key of two")["error"] == "conflict"
+
+
+def recv_and_ack(w: World) -> None:
+    first = w.recv("bob", max=1)
+    rest = w.recv("bob")
+    w.ack("bob", first)
+    w.ack("bob", rest)
+
+
+def parked(w: World) -> None:
+    def deed() -> dict[str, Any]:
+        w.peer("bob")
+        tool = w.peer("bob/tool")
+        number = write(tool, "recv", wait_seconds=20)
+        answer_to(tool, write(tool, "whoami"))
+        w.send("operator", "bob", "for a parked one")
+        return answer_to(tool, number)
+
+    w.ack("bob", w.came("bob", w.through(deed)))
+
+
+def failures(w: World) -> None:
+    w.send("operator", "bob", "again and again")
+    w.fail("bob", w.recv("bob"))
+    w.fail("bob", w.recv("bob"), count=False)
+    w.ack("bob", w.recv("bob"))
+
+
+def asleep(w: World) -> None:
+    assert w.ok("bob", "asleep")["sleep"] is True
+    w.leave("bob")
+    w.send("operator", "bob", "wake up")
+    w.look_at_fifos()
+
+
+def poison(how: str) -> Step:
+    def step(w: World) -> None:
+        w.send("operator", "bob", f"poison, {how}")
+        while ids := w.recv("bob"):
+            if how == "fail":
+                w.ok("bob", "fail", reason=how, ids=ids)
+            else:
+                w.leave("bob")
+        dead = w.book.sent[f"poison, {how}"][0]
+        w.book.dead.add(dead)
+        (row,) = w.ok("operator", "mail", state="dead", limit=1)["messages"]
+        assert (row["id"], row["attempts"]) == (dead, 5)
+        hears(w, "dead_letter", dead)
+
+    step.__name__ = f"poison_{how}"
+    return step
+
+
+def hears(w: World, event: str, number: int | None = None) -> None:
+    """The manager takes its mail, and this is in it."""
+    w.ack("manager", w.recv("manager"))
+    events = [json.loads(text) for text in w.book.seen.values() if text.startswith("{")]
+    assert [e for e in events if e["event"] == event and number in (None, e.get("id"))], f"no {event}"
+
+
+def dead_letters(w: World) -> None:
+    numbers = sorted(w.book.dead)
+    assert w.call("operator", "retry", ids=numbers[:1])["ok"] or w.deaths
+    w.ack("bob", w.recv("bob"))
+    assert w.call("operator", "drop", ids=numbers[1:])["ok"] or w.deaths
+    w.book.dead -= {numbers[0]}
+
+
+def runs(w: World) -> None:
+    w.send("operator", "bob", "for two runs")
+    w.recv("bob")
+    w.leave("bob")
+    w.look_at_fifos()
+    ids = w.recv("bob")
+    w.through(lambda: kill(w))
+    w.ack("bob", ids)
+
+
+def nobody_to_answer_for_it(w: World) -> None:
+    def deed() -> dict[str, Any]:
+        w.peer("bob")
+        tool = w.peer("bob/tool")
+        number = write(tool, "recv", wait_seconds=20)
+        answer_to(tool, write(tool, "whoami"))
+        w.leave("bob")
+        return answer_to(tool, number)
+
+    assert w.through(deed)["error"] == "no-harness"
+
+
+def a_wait_that_ends(w: World) -> None:
+    assert w.recv("bob", wait_seconds=1) == []
+
+
+# those who hang up while the disk is busy
+
+
+def held(w: World, deed: Callable[[], object]) -> None:
+    """While the next commit waits, the tool hangs up, and the broker notices."""
+    w.hold_at(COMMIT)
+    deed()
+    w.wait_until(w.held)
+    w.leave("bob/tool")
+    for _ in range(3):  # no change, so it need not wait for the commit
+        answer_to(w.peer("operator/watcher"), write(w.peer("operator/watcher"), "subscribe"))
+    w.release()
+
+
+def hung_up_when_parked(w: World) -> None:
+    def deed() -> dict[str, Any]:
+        w.peer("bob")
+        tool = w.peer("bob/tool")
+        write(tool, "recv", wait_seconds=20)
+        answer_to(tool, write(tool, "whoami"))
+        system = w.peer("operator/other")
+        held(w, lambda: write(system, "send", to="bob", body="for whom", key="key of for whom"))
+        return {}
+
+    w.through(deed)
+    w.send("operator", "bob", "for whom")
+    finds_unseen(w)
+
+
+def hung_up_when_asking(w: World) -> None:
+    def deed() -> dict[str, Any]:
+        w.peer("bob")
+        w.send("operator", "bob", "for nobody")
+        tool = w.peer("bob/tool")
+        held(w, lambda: write(tool, "recv"))
+        return {}
+
+    w.through(deed)
+    finds_unseen(w)
+
+
+def finds_unseen(w: World) -> None:
+    """It went back without a mark: nobody had seen it."""
+    answer = w.ok("bob", "recv", wait_seconds=5)
+    before = w.deaths
+    assert [m["redelivered"] for m in answer["messages"]] == [False] or before
+    w.ack("bob", w.came("bob", answer))
+
+
+# questions and reminders: not asked twice by a client, who looks first
+
+
+def once(w: World, who: str, listed: str, text: str, op: str, **fields: Any) -> int:
+    def deed() -> dict[str, Any]:
+        there = w.peer(who)
+        found = answer_to(there, write(there, "loose_ends"))["loose_ends"]
+        for end in found:
+            if end["kind"] == listed and end["text"] == text:
+                return {"id": end["id"]}
+        answer = answer_to(there, write(there, op, **fields))
+        return {"id": answer["question" if op == "ask" else "reminder"]}
+
+    number: int = w.through(deed)["id"]
+    return number
+
+
+def questions(w: World) -> None:
+    first = once(w, "ada", "question asked", "which?", "ask", question="which?")
+    second = once(w, "ada", "question asked", "why?", "ask", question="why?", to="bob")
+    assert len(w.ok("operator", "questions")["questions"]) == 2
+    assert w.call("operator", "answer", question=first, answer=["this"])["ok"] or w.deaths
+    assert w.call("ada", "cancel_loose_end", kind="question", number=second)["ok"] or w.deaths
+    assert w.ok("operator", "questions")["questions"] == []
+    w.ack("ada", w.recv("ada"))
+    w.ack("bob", w.recv("bob"))
+    told = [text for text in w.book.seen.values() if '"question_answered"' in text]
+    assert len(told) == 2
+
+
+def soon() -> str:
+    return datetime.fromtimestamp(time.time() + 0.2, UTC).isoformat()
+
+
+def reminders(w: World) -> None:
+    never = once(w, "ada", "reminder", "never", "remind", message="never", delay=1000)
+    assert w.call("ada", "cancel_loose_end", kind="reminder", number=never)["ok"] or w.deaths
+
+    def deed() -> dict[str, Any]:
+        there = w.peer("ada")
+        if not [m for m in all_mail(w) if '"reminder"' in m["body"]]:
+            answer_to(there, write(there, "remind", message="now", at=soon()))
+        return {}
+
+    w.through(deed)
+    w.ack("ada", w.recv("ada", wait_seconds=5))
+    assert [m for m in all_mail(w) if '"reminder"' in m["body"]]
+
+
+def all_mail(w: World) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = w.ok("operator", "mail", limit=1000)["messages"]
+    return found
+
+
+# all the rest
+
+
+def looks(w: World) -> None:
+    w.ok("operator/watcher", "subscribe")
+    w.send("ada", "operator", "hello")
+    for op in ("status", "agents", "inbox", "questions", "loose_ends", "mail"):
+        w.ok("operator", op)
+    w.ok("operator", "show", agent="bob")
+    w.ok("operator", "read", ids=w.book.sent["hello"])
+    w.book.done |= {*w.book.sent["hello"]}
+    w.ok("bob", "whoami")
+    w.ok("bob", "set_status", status="busy")
+    w.ok("bob", "progress", number=1, text="reading")
+    w.ok("system", "prune", days=1)
+
+
+def turns(w: World) -> None:
+    w.ok("bob", "turn", **RECORD)
+    w.ok("bob", "turn", **RECORD | {"number": 2, "outcome": "auth-failed", "error": "no"})
+    hears(w, "needs_login")
+
+
+def refused(w: World) -> None:
+    def deed() -> dict[str, Any]:
+        peer = w.connect(w.folder / "run/agents/ada/hive.sock", BASES["bob"])
+        try:
+            answer = peer.read()
+        finally:
+            peer.close()
+        if answer is None:
+            raise Gone
+        return {"error": answer["error"]}
+
+    assert w.through(deed)["error"] == "forbidden"
+
+
+def full_disk(w: World) -> None:
+    """Whoever asks again after a crash finds a broker without the limit."""
+    w.send("ada", "bob", "before the disk was full")
+    w.peer("operator")
+    resource.prlimit(w.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+    answer = w.call("operator", "send", to="bob", body="there is room", key="key of there is room")
+    assert answer["ok"] or answer["error"] == "storage"
+    assert not answer["ok"] or w.deaths
+    resource.prlimit(w.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    w.send("operator", "bob", "there is room")
+
+
+BIRTH = [
+    start,
+    spawn("manager"),
+    spawn("ada"),
+    spawn("bob"),
+    spawn_in_vain,
+    uid_taken,
+    nothing_is_asked_for_again,
+]
+SCENARIOS: dict[str, list[Step]] = {
+    "birth": BIRTH,
+    "mail": [start, sends, recv_and_ack, parked, failures, asleep],
+    "death": [start, poison("fail"), poison("end"), dead_letters],
+    "runs": [start, runs, nobody_to_answer_for_it, hung_up_when_parked, hung_up_when_asking],
+    "ends": [start, questions, reminders],
+    "rest": [start, looks, turns, refused, full_disk],
+    "wait": [start, a_wait_that_ends],
+}

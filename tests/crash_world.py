@@ -1,0 +1,353 @@
+"""A hive whose broker may die at any moment, its clients who go on, and a book of what must hold."""
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests import crash_at
+from tests.hive import BASE, INVOCATION
+from tests.hive import Peer as AnyPeer
+
+AGENTS = ("manager", "ada", "bob")
+BASES = {name: BASE + n * 65536 for n, name in enumerate((*AGENTS, "eve"))}
+TRIES = 6
+Answer = dict[str, Any]
+
+
+class Gone(Exception):
+    """The broker hung up before it answered."""
+
+
+class Peer(AnyPeer):
+    """Whose broker may die while the connection waits to be accepted: then nobody hangs up on it."""
+
+    def __init__(self, path: Path, uid: int | None, pid: int) -> None:
+        self.pidfd = os.pidfd_open(pid)
+        super().__init__(path, uid)
+        self.buffer = b""
+
+    def read(self) -> Any:
+        while b"\n" not in self.buffer:
+            if self.sock.fileno() < 0:
+                return None
+            ready, _, _ = select.select([self.sock.fileno(), self.pidfd], [], [], 20)
+            assert ready, "the broker does not answer"
+            data = self.sock.recv(65536) if self.sock.fileno() in ready else b""
+            if not data:
+                return None
+            self.buffer += data
+        line, _, self.buffer = self.buffer.partition(b"\n")
+        return json.loads(line)
+
+    def close(self) -> None:
+        if self.sock.fileno() >= 0:
+            super().close()
+            os.close(self.pidfd)
+
+
+class Zygote:
+    """tests/crash_at.py, for many hives one after the other."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-m", "tests.crash_at"]
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).parent.parent,
+            text=True,
+        )
+
+    def ask(self, do: str, folder: Path) -> Answer:
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write(json.dumps({"do": do, "folder": os.fspath(folder)}) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, "tests/crash_at.py ended"
+        answer: Answer = json.loads(line)
+        return answer
+
+    @staticmethod
+    def kill(pid: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+
+
+class Book:
+    """What was promised, and what came. Every body in a test is sent once, so it names its message."""
+
+    def __init__(self) -> None:
+        self.sent: dict[str, list[int]] = {}  # body → ids, acknowledged to the sender
+        self.to: dict[int, str] = {}
+        self.seen: dict[int, str] = {}  # id → body, as delivered
+        self.where: dict[tuple[str, str], int] = {}  # (recipient, body) → id
+        self.done: set[int] = set()  # acknowledged by us, and answered
+        self.dead: set[int] = set()  # allowed to end as dead or dropped
+
+    def accepted(self, body: str, ids: list[int], to: list[str]) -> None:
+        assert self.sent.setdefault(body, ids) == ids, f"{body!r} had the ids {self.sent[body]}, now {ids}"
+        self.to |= dict(zip(ids, to, strict=True))
+
+    def came(self, name: str, messages: list[Answer]) -> None:
+        ids = [message["id"] for message in messages]
+        assert ids == sorted(set(ids)), f"not in order, or twice: {ids}"
+        for message in messages:
+            number, body = message["id"], message["body"]
+            assert number not in self.done, f"{number} was done, and comes again"
+            assert message["redelivered"] or number not in self.seen, f"{number} again, without the mark"
+            assert self.seen.setdefault(number, body) == body
+            assert self.where.setdefault((name, body), number) == number, f"{body!r} came as two messages"
+            early = [n for n, to in self.to.items() if to == name and n < number]
+            missed = {n for n in early if n not in self.seen} - self.dead
+            assert not missed, f"{missed} should have come before {number}"
+
+
+class World:
+    def __init__(self, zygote: Zygote, folder: Path, state: Path | None = None) -> None:
+        self.zygote, self.folder = zygote, folder
+        self.old: set[int] = set()  # messages from before
+        for each in ("run/agents", "run/wake", "state/db", "state/apply"):
+            (folder / each).mkdir(parents=True)
+        if state:
+            shutil.copytree(state, folder / "state", dirs_exist_ok=True)
+            with contextlib.closing(sqlite3.connect(folder / "state/db/hive.db")) as db:
+                self.old = {number for (number,) in db.execute("select id from message")}
+        (folder / "points").write_bytes(bytes(crash_at.SIZE))
+        self.cells = crash_at.cells(folder)
+        self.fifos: dict[str, int] = {}
+        for name in BASES:
+            os.mkfifo(folder / "run/wake" / name)
+            self.fifos[name] = os.open(folder / "run/wake" / name, os.O_RDWR | os.O_NONBLOCK)
+        self.peers: dict[str, Peer] = {}
+        self.runs: dict[str, str] = {}  # agents that are awake → InvocationID
+        self.book = Book()
+        self.deaths = 0
+        self.pid = 0
+        self.zygote.ask("open", folder)
+
+    def close(self) -> None:
+        self.drop()
+        for fd in self.fifos.values():
+            os.close(fd)
+        self.zygote.ask("close", self.folder)
+
+    # points
+
+    def die_at(self, point: str) -> None:
+        self.cells[crash_at.DIE] = crash_at.NUMBER[point] + 1
+
+    def died_at(self) -> str:
+        number = self.cells[crash_at.DIED]
+        return crash_at.POINTS[number - 1] if number else ""
+
+    def counts(self) -> list[int]:
+        return self.cells[crash_at.COUNTS :].tolist()
+
+    def hold_at(self, point: str) -> None:
+        self.cells[crash_at.HOLD] = crash_at.NUMBER[point] + 1
+
+    def wait_until(self, true: Callable[[], bool]) -> None:
+        """Looks again every millisecond; false dawns end in an error: the broker died, or the patience."""
+        for _ in range(5_000):
+            if true():
+                return
+            if not alive(self.pid):
+                raise Gone
+            select.select([], [], [], 0.001)
+        raise AssertionError(f"waited in vain; died: {self.died_at()!r}")
+
+    def held(self) -> bool:
+        return bool(self.cells[crash_at.HELD])
+
+    def release(self) -> None:
+        self.cells[crash_at.HOLD] = self.cells[crash_at.HELD] = 0
+
+    # the broker and its clients
+
+    def start(self) -> None:
+        for _ in range(TRIES):
+            answer = self.zygote.ask("start", self.folder)
+            self.pid = answer["pid"]
+            if answer["done"]:
+                return
+            self.deaths += 1
+        raise AssertionError(f"it does not start: {(self.folder / 'log').read_text()[-2000:]}")
+
+    def reborn(self) -> None:
+        """What systemd and the clients do when the broker has died."""
+        self.deaths += 1
+        self.release()
+        self.drop()
+        self.start()
+        for name in self.runs:
+            self.peer(name)
+
+    def drop(self) -> None:
+        for peer in self.peers.values():
+            peer.close()
+        self.peers.clear()
+
+    def peer(self, who: str) -> Peer:
+        if who not in self.peers:
+            name, _, role = who.partition("/")
+            if name in ("operator", "system"):
+                self.peers[who] = self.connect(self.folder / f"run/{name}.sock")
+            else:
+                self.peers[who] = self.greeted(name, role or "harness")
+        return self.peers[who]
+
+    def connect(self, path: Path, uid: int | None = None) -> Peer:
+        if not alive(self.pid):
+            raise Gone
+        return Peer(path, uid, self.pid)
+
+    def greeted(self, name: str, role: str) -> Peer:
+        if role == "harness" and name not in self.runs:
+            self.runs[name] = f"{next(INVOCATION):032x}"
+            while select.select([self.fifos[name]], [], [], 0)[0]:
+                os.read(self.fifos[name], 100)
+        for _ in range(1000):
+            peer = self.connect(self.folder / "run/agents" / name / "hive.sock", BASES[name])
+            number = write(peer, "hello", role=role, invocation=self.runs.get(name, "0" * 32))
+            try:
+                answer = answer_to(peer, number)
+            except Gone:
+                peer.close()  # or a broker to come finds it, and thinks that it lives
+                raise
+            if answer["ok"]:
+                return peer
+            assert answer["error"] == "busy", answer
+            peer.close()
+        raise AssertionError("busy for ever")
+
+    def call(self, who: str, op: str, **fields: Any) -> Answer:
+        """As hyperhive.client does it: again, when the broker went away."""
+        return self.through(lambda: answer_to(self.peer(who), write(self.peer(who), op, **fields)))
+
+    def through(self, deed: Callable[[], Answer]) -> Answer:
+        for _ in range(TRIES):
+            try:
+                return deed()
+            except (Gone, OSError):
+                self.reborn_surely()
+        raise AssertionError("the broker dies again and again")
+
+    def reborn_surely(self) -> None:
+        for _ in range(TRIES):
+            try:
+                return self.reborn()
+            except (Gone, OSError):
+                continue
+        raise AssertionError("the broker dies again and again")
+
+    def leave(self, who: str) -> None:
+        """The connection ends; a harness's run with it."""
+        if who in self.peers:
+            self.peers.pop(who).close()
+        if "/" not in who:
+            self.runs.pop(who, None)
+
+    # what clients do, with what they must find
+
+    def ok(self, who: str, op: str, **fields: Any) -> Answer:
+        answer = self.call(who, op, **fields)
+        assert answer["ok"], answer
+        return answer
+
+    def send(self, who: str, to: str, body: str) -> None:
+        answer = self.ok(who, "send", to=to, body=body, key=f"key of {body}")
+        everybody = sorted(set(AGENTS) - {who})
+        self.book.accepted(body, answer["ids"], everybody if to == "all" else [to])
+
+    def recv(self, who: str, **fields: Any) -> list[int]:
+        return self.came(who, self.ok(who, "recv", **fields))
+
+    def came(self, who: str, answer: Answer) -> list[int]:
+        self.book.came(who.partition("/")[0], answer["messages"])
+        return [message["id"] for message in answer["messages"]]
+
+    def ack(self, name: str, ids: list[int]) -> None:
+        self.ok(name, "ack", ids=ids)
+        self.book.done |= {*ids}
+
+    def fail(self, name: str, ids: list[int], *, count: bool = True) -> None:
+        self.ok(name, "fail", reason="crashed", ids=ids, count=count)
+
+    # the end
+
+    def finish(self) -> None:
+        """Everybody takes what is left; then the books are compared."""
+        self.look_at_fifos()
+        for name in sorted(self.names()):
+            self.leave(f"{name}/tool")
+            self.leave(name)
+            while ids := self.recv(name, max=100):
+                self.ack(name, ids)
+        rows = self.ok("operator", "mail", limit=1000)["messages"]
+        self.compare({row["id"]: row for row in rows if row["id"] not in self.old})
+        for body, ids in self.book.sent.items():
+            assert {self.book.seen.get(n, body) for n in ids} == {body}, "one id, two bodies"
+
+    def names(self) -> list[str]:
+        return [agent["name"] for agent in self.ok("operator", "agents")["agents"]]
+
+    def compare(self, rows: dict[int, Answer]) -> None:
+        book = self.book
+        lost = {n for ids in book.sent.values() for n in ids} - rows.keys()
+        assert not lost, f"lost: {lost}"
+        for number, row in rows.items():
+            if number in book.done:
+                assert row["state"] == "done", row
+            if number in book.dead:
+                continue
+            assert row["state"] == "done" or row["to"] == "operator", row
+            assert row["to"] == "operator" or number in book.seen, f"done, and nobody saw it: {row}"
+        sent = [(row["from"], row["to"], row["body"]) for row in rows.values()]
+        twice = {each for each in sent if sent.count(each) > 1}
+        assert not twice, f"doubled: {twice}"
+
+    def look_at_fifos(self) -> None:
+        """Who sleeps and has mail has a byte."""
+        for agent in self.ok("operator", "agents")["agents"]:
+            if agent["waiting"] and not agent["awake"] and agent["name"] not in self.runs:
+                woken = select.select([self.fifos[agent["name"]]], [], [], 5)[0]
+                assert woken, f"{agent['name']} sleeps over its mail"
+
+
+def alive(pid: int) -> bool:
+    """Not when it is a zombie, which waits for the process that forked it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def write(peer: Peer, op: str, **fields: Any) -> int:
+    number = peer.write(op, **fields)
+    return int(fields.get("id", number))  # hive-apply's requests carry one number for both
+
+
+def answer_to(peer: Peer, number: int) -> Answer:
+    while number not in peer.early:
+        message = peer.read()
+        if message is None:
+            raise Gone
+        if "event" not in message:
+            peer.early[message["id"]] = message
+    answer: Answer = peer.early.pop(number)
+    return answer
