@@ -14,6 +14,7 @@ from hyperhive.alarm import Alarm
 from hyperhive.commit import Given, Parked, Writer
 from hyperhive.connection import Connection, peer_uid
 from hyperhive.problem import Problem
+from hyperhive.snapshot import Snapshots
 from hyperhive.stats import Stats
 from hyperhive.store import Row, Store, as_mail, now
 
@@ -56,6 +57,7 @@ class Broker:
         self.started_at = now()
         self.store = Store(state / "db/hive.db")
         self.stats = Stats(state / "db/stats.db")
+        self.snapshots = Snapshots(state / "db")
         self.writer = Writer(self.store, self.parked, self.after)
         self.agents: dict[str, Agent] = {}
         for row in self.store.agents():
@@ -105,6 +107,7 @@ class Broker:
     def lost(self, connection: Connection) -> None:
         self.operators.discard(connection)
         self.subscribers.discard(connection)
+        self.snapshots.lost(connection)
         agent = self.agents.get(connection.who)
         if agent:
             agent.connections.discard(connection)

@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from hyperhive import ctl_ends, ctl_mail, ctl_show, ctl_text, ctl_units, names
+from hyperhive import ctl_backup, ctl_ends, ctl_mail, ctl_show, ctl_text, ctl_units, names
 from hyperhive.ctl_verb import Run, connect
 from hyperhive.problem import EX_CONFIG, Problem
 from hyperhive.wire import Message
@@ -138,6 +138,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--model", metavar="MODEL", help="its model, for an agent.toml that is made")
     ctl_mail.add(verb)
     ctl_ends.add(verb)
+    ctl_backup.add(verb)
     return top_level
 
 

@@ -1,6 +1,7 @@
 """What systemd knows of the agents' units: who is paused, who is in quarantine."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from hyperhive import names
@@ -26,6 +27,20 @@ def sockets() -> dict[str, str] | None:
         if match:
             found[match[1]] = active.decode()
     return found
+
+
+def active(units: Iterable[str]) -> list[str] | None:
+    """Those of the units that run or are about to; None when the bus cannot be reached."""
+    from pystemd.dbusexc import DBusBaseError
+    from pystemd.dbuslib import DBus
+    from pystemd.systemd1 import Manager
+
+    try:
+        with DBus() as bus, Manager(bus=bus) as manager:
+            found = manager.Manager.ListUnitsByPatterns([], [unit.encode() for unit in units])
+    except DBusBaseError:
+        return None
+    return [name.decode() for name, _, _, state, *_ in found if state not in (b"inactive", b"failed")]
 
 
 def state(agent: dict[str, Any], active: dict[str, str] | None) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from hyperhive import facts, names, operations_ends, settings, wire
+from hyperhive import facts, names, operations_ends, settings, snapshot, wire
 from hyperhive.problem import Problem
 from hyperhive.store import Row, as_mail, now
 
@@ -337,5 +337,6 @@ OPERATOR: dict[str, Operation] = {
     "spawn": spawn,
     "subscribe": subscribe,
     **operations_ends.OPERATOR,
+    **snapshot.OPERATOR,
 }
 SYSTEM: dict[str, Operation] = {"applied": applied, "apply_failed": apply_failed, **operations_ends.SYSTEM}

@@ -2,15 +2,20 @@
 
 import asyncio
 import json
+import logging
 import sqlite3
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from sqlite_utils import Database, Migrations
 
+from hyperhive import database
 from hyperhive.problem import Problem
+
+log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 BUSY_MS = 60_000  # a reader's long query delays this thread, nobody else
@@ -32,6 +37,19 @@ def first(db: Database) -> None:
     """)
 
 
+def prepare(path: Path) -> None:
+    """Telemetry that cannot be read stops no mail: it is moved aside, and a new file begun."""
+    try:
+        database.prepare(path, migrations, mode="rw")
+    except Problem as e:
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        for suffix in ("", *database.BESIDE):
+            if (old := path.with_name(path.name + suffix)).exists():
+                old.rename(path.with_name(f"{path.name}.bad-{stamp}{suffix}"))
+        log.error("%s; moved to %s.bad-%s, beginning a new one", e, path, stamp)
+        database.prepare(path, migrations, mode="rw")
+
+
 class Stats:
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -41,6 +59,7 @@ class Stats:
     def opened(self) -> sqlite3.Connection:
         """Tried again with every use: what ails this file must not keep the mail from going."""
         if not self.db:
+            prepare(self.path)
             db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
             db.row_factory = sqlite3.Row
             db.execute(f"pragma busy_timeout = {BUSY_MS}")
@@ -57,7 +76,7 @@ class Stats:
     def insert(self, statement: str, row: Row) -> None:
         try:
             self.opened().execute(statement, row)
-        except sqlite3.Error as e:
+        except (sqlite3.Error, Problem) as e:
             what = f"turn {row['number']} of {row['agent']}"
             print(f"Cannot record {what} in {self.path}: {e}, ignoring", file=sys.stderr)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlite_utils import Database, Migrations
 
-from hyperhive import names
+from hyperhive import database, names
 from hyperhive.problem import Problem
 
 UNDELIVERED_MAX = 10_000  # per sender
@@ -106,6 +106,7 @@ def chosen(rows: list[Row], ids: list[int] | None) -> list[Row]:
 
 class Store:
     def __init__(self, path: Path) -> None:
+        database.prepare(path, migrations, mode="ro")
         self.db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self.db.row_factory = sqlite3.Row
         self.db.execute("pragma journal_mode = wal")

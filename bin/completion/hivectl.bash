@@ -11,7 +11,7 @@ _hivectl() {
     COMPREPLY=()
 
     if [ "$COMP_CWORD" -eq 1 ]; then
-        words='status list show top spawn send inbox mail ask questions answer remind loose-ends dead --help'
+        words='status list show top spawn send inbox mail ask questions answer remind loose-ends dead backup restore --help'
     elif [ "$verb $prev" = 'mail --state' ]; then
         words='queued leased done dead dropped'
     elif [ "$verb $prev" = 'loose-ends --cancel' ]; then
@@ -42,6 +42,9 @@ _hivectl() {
         esac
     fi
 
+    if [[ $verb == @(backup|restore) && $COMP_CWORD -gt 1 && $cur != -* ]]; then
+        files=yes
+    fi
     if [ "$files" ]; then
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")

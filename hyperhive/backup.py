@@ -1,0 +1,189 @@
+"""A backup is a tar file of the two databases and, last, a manifest; see hivectl(1)."""
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import closing
+from io import BytesIO
+from pathlib import Path
+from typing import IO
+
+from hyperhive import wire
+from hyperhive.database import BESIDE, RESTORING, sync
+from hyperhive.problem import Problem
+from hyperhive.wire import Message
+
+MANIFEST = "manifest.json"
+MANIFEST_MAX = 64 * 1024
+FORMAT = 1
+# A table by which each is known to be what its name says.
+TABLES = {"hive.db": "message", "stats.db": "turns"}
+CHUNK = 1024 * 1024
+
+Ask = Callable[[str, int], bytes]  # (name, offset): what the broker gives next, nothing at the end
+
+
+# make one
+
+
+class Incoming:
+    """A database on its way from the broker, as a file to read."""
+
+    def __init__(self, ask: Ask, name: str) -> None:
+        self.ask, self.name = ask, name
+        self.offset = 0
+        self.buffer = b""
+        self.digest = hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        while len(self.buffer) < size and (data := self.ask(self.name, self.offset)):
+            self.offset += len(data)
+            self.digest.update(data)
+            self.buffer += data
+        part, self.buffer = self.buffer[:size], self.buffer[size:]
+        return part
+
+
+def write(path: Path, snapshot: Message, ask: Ask, version: str) -> None:
+    """The file is there when all of it is on disk, and only its owner can read it."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".hive-backup-") as folder:
+        new = Path(folder) / "new"
+        new.touch(mode=0o600)
+        with tarfile.open(new, "w", format=tarfile.PAX_FORMAT) as tar:
+            files = {about["name"]: add(tar, about, ask) for about in snapshot["files"]}
+            manifest = {"format": FORMAT, "version": version, "at": snapshot["at"], "files": files}
+            text = json.dumps(manifest, indent=2).encode()
+            tar.addfile(entry(MANIFEST, len(text)), BytesIO(text))
+        sync(new)
+        new.rename(path)
+    sync(path.parent)
+
+
+def add(tar: tarfile.TarFile, about: Message, ask: Ask) -> Message:
+    incoming = Incoming(ask, about["name"])
+    tar.addfile(entry(about["name"], about["bytes"]), incoming)  # type: ignore[arg-type]
+    return {"bytes": about["bytes"], "sha256": incoming.digest.hexdigest()}
+
+
+def entry(name: str, size: int) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode, info.mtime = size, 0o600, int(time.time())
+    return info
+
+
+# take one back
+
+
+def restore(path: Path, folder: Path) -> Path:
+    """Put a backup in the place of the databases in a folder; gives where those are now."""
+    new = folder / RESTORING
+    shutil.rmtree(new, ignore_errors=True)  # of a restore that was cut short
+    new.mkdir(mode=0o700)
+    ready = False
+    try:
+        unpack(path, new)
+        for name, table in TABLES.items():
+            check(new / name, table)
+        own(new, folder)
+        ready = True
+        return swap(new, folder)
+    finally:
+        if not ready:
+            shutil.rmtree(new)
+
+
+def unpack(path: Path, new: Path) -> None:
+    found: dict[str, Message] = {}
+    manifest: Message = {}
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                source = tar.extractfile(checked(path, member, {*found, *manifest}))
+                assert source  # it is a regular file
+                if member.name == MANIFEST:
+                    manifest[MANIFEST] = manifest_of(path, source)
+                else:
+                    found[member.name] = save(source, new / member.name)
+    except (tarfile.TarError, EOFError) as e:
+        raise no_backup(path, str(e)) from e
+    if found.keys() != TABLES.keys() or MANIFEST not in manifest:
+        raise no_backup(path, "it is not complete")
+    if manifest[MANIFEST].get("format") != FORMAT or manifest[MANIFEST].get("files") != found:
+        raise no_backup(path, f"the databases are not what {MANIFEST} says")
+
+
+def manifest_of(path: Path, source: IO[bytes]) -> Message:
+    try:
+        return wire.decode(source.read(MANIFEST_MAX))
+    except Problem as e:
+        raise no_backup(path, f"{MANIFEST} is {e}") from e
+
+
+def checked(path: Path, member: tarfile.TarInfo, seen: set[str]) -> tarfile.TarInfo:
+    """One of the three names, once, and a plain file; what a name could do as a path, it cannot."""
+    wanted = {MANIFEST, *TABLES} - seen
+    if member.name not in wanted or member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.sparse:
+        raise no_backup(path, f"{member.name[:100]!r} does not belong there")
+    return member
+
+
+def save(source: IO[bytes], target: Path) -> Message:
+    digest, size = hashlib.sha256(), 0
+    with target.open("xb") as file:
+        while data := source.read(CHUNK):
+            file.write(data)
+            digest.update(data)
+            size += len(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return {"bytes": size, "sha256": digest.hexdigest()}
+
+
+def check(path: Path, table: str) -> None:
+    """A whole check, with the indexes. Nothing that stands in the file is run."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)) as db:
+            db.execute("pragma trusted_schema = off")
+            (said,) = db.execute("pragma integrity_check(1)").fetchone()
+            known = db.execute("select 1 from sqlite_master where type = 'table' and name = ?", (table,))
+            said = said if said != "ok" or known.fetchone() else f"it has no table '{table}'"
+    except sqlite3.Error as e:
+        said = str(e)
+    if said != "ok":
+        raise no_backup(path, f"the database is damaged: {said}")
+
+
+def own(new: Path, folder: Path) -> None:
+    """Whoever owns the folder of the databases, the broker, owns them too."""
+    about = folder.stat()
+    for path in (*new.iterdir(), new):
+        os.chown(path, about.st_uid, about.st_gid)
+    for name in TABLES:
+        (new / name).chmod(0o600)
+    sync(new)
+
+
+def swap(new: Path, folder: Path) -> Path:
+    """While the folder `restoring` is there, no broker starts: it never sees one half."""
+    aside = folder / time.strftime("before-%Y%m%dT%H%M%SZ", time.gmtime())
+    aside.mkdir(mode=0o700)
+    for name in TABLES:
+        for old in (folder / f"{name}{suffix}" for suffix in ("", *BESIDE)):
+            if old.exists():
+                old.rename(aside / old.name)
+    sync(aside)
+    for name in TABLES:
+        (new / name).rename(folder / name)
+    sync(folder)
+    new.rmdir()
+    return aside
+
+
+def no_backup(path: Path, text: str) -> Problem:
+    return Problem("no-backup", f"{path} is no good backup: {text}", hint="nothing was changed")
