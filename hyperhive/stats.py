@@ -55,6 +55,10 @@ class Stats:
         self.path = path
         self.thread = ThreadPoolExecutor(1, "stats")
         self.db: sqlite3.Connection | None = None
+        try:
+            self.opened()
+        except (sqlite3.Error, Problem) as e:
+            print(f"Cannot open {path}: {e}, ignoring until there is a turn to record", file=sys.stderr)
 
     def opened(self) -> sqlite3.Connection:
         """Tried again with every use: what ails this file must not keep the mail from going."""

@@ -45,7 +45,7 @@ def test_a_damaged_database_is_reported_and_restored(crew: Crew, run: Run) -> No
     units = "hyperhive.target hive-broker.service hive-broker.socket hive-broker-system.socket"
     run("sh", "-c", f"systemctl stop {units}; truncate --size=20000 /var/lib/hyperhive/db/hive.db")
     run("systemctl", "start", "hyperhive.target", check=False)
-    wait = "while systemctl is-active --quiet hive-broker || [ $(systemctl is-failed hive-broker) != failed ]; do"
+    wait = "until systemctl is-failed --quiet hive-broker; do systemctl is-active --quiet dbus || exit;"
     run("timeout", "30", "sh", "-c", f"{wait} sleep 0.1; done")
     assert crew.property("hive-broker.service", "ExecMainStatus") == "78"
     run("journalctl", "--sync")
