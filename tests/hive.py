@@ -78,6 +78,7 @@ class Hive:
             (folder / each).mkdir(parents=True)
         self.peers: list[Peer] = []
         self.bases: dict[str, int] = {}
+        self.under: list[str] = []  # a program that runs the broker: strace, unshare
         self.broker: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -91,6 +92,7 @@ class Hive:
             f"--run={self.run}",
         ]
         command = [
+            *self.under,
             "systemd-socket-activate",
             *listen,
             "--fdname=operator:system",

@@ -61,6 +61,12 @@ class Crew:
     def property(self, unit: str, name: str) -> str:
         return self.run("systemctl", "show", "--value", f"--property={name}", unit).stdout.strip()
 
+    def until_other(self, unit: str, invocation: str) -> None:
+        """Until another run of a unit is up."""
+        while (now := self.property(unit, "InvocationID")) in ("", invocation):
+            assert self.property(unit, "ActiveState") != "failed", f"{unit} has failed: {now}"
+        self.run("systemctl", "is-active", "--wait", "--quiet", unit)
+
     def processes(self, name: str) -> dict[int, str]:
         """By pid in the box: the command line of all that runs for an agent."""
         listed = self.run(

@@ -1,0 +1,46 @@
+"""A restart of the broker under load: systemd holds its sockets, clients wait and go on."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+
+from hyperhive.client import Client
+from tests.box.crew import Crew
+
+SENDERS, KILLS = 8, 8
+
+
+def test_no_call_fails_when_the_broker_is_restarted_under_load(crew: Crew) -> None:
+    """Killed more often than systemd's default start limit would bear."""
+    crew.spawn("hal")
+    crew.run("systemctl", "stop", "hive-agent@hal.socket")  # its mail waits
+    over = threading.Event()
+
+    def send(number: int) -> list[int]:
+        ids: list[int] = []
+        with Client(crew.client.path, patience=20) as client:
+            for n in count():
+                if over.is_set():
+                    return ids
+                ids += client.call("send", to="hal", body=f"{number}/{n}")["ids"]
+        raise AssertionError
+
+    with ThreadPoolExecutor(SENDERS) as pool:
+        jobs = [pool.submit(send, n) for n in range(SENDERS)]
+        try:
+            for n in range(KILLS):
+                how = ("restart",) if n % 2 else ("kill", "--signal=KILL")
+                before = crew.property("hive-broker.service", "InvocationID")
+                crew.run("systemctl", *how, "hive-broker.service")
+                crew.until_other("hive-broker.service", before)
+        finally:
+            over.set()
+        told = [number for job in jobs for number in job.result()]
+    assert len(told) == len({*told}) > 0
+    stored: list[int] = []
+    while rows := crew.call("mail", agent="hal", limit=1000, before=min(stored, default=2**62))["messages"]:
+        stored += [row["id"] for row in rows]
+    assert {*told} <= {*stored}
+    bodies = len(stored) - len({*told})
+    assert bodies == 0, "there is mail that nobody was told of"
+    assert crew.property("hive-broker.service", "ActiveState") == "active"

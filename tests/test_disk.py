@@ -1,0 +1,127 @@
+"""A disk that is full, that cannot be written, that fails to sync: mail is refused, and none is lost."""
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hyperhive.ends import seconds_of
+from tests.hive import Hive, Peer
+from tests.test_broker import RECORD, bodies, states
+
+MOUNT = 'mount -t tmpfs -o size=2m tmpfs "$0" && exec "$@"'
+
+
+@pytest.fixture
+def idle(tmp_path: Path) -> Iterator[Hive]:
+    """Not started yet."""
+    it = Hive(tmp_path)
+    yield it
+    for peer in it.peers:
+        peer.close()
+    if it.broker:
+        it.kill()
+
+
+def begin(here: Hive, *under: str) -> Peer:
+    here.under = [*under]
+    here.start()
+    here.add("manager", "bob")
+    return here.operator()
+
+
+def send_until(operator: Peer, start: int, *, ok: bool) -> list[int]:
+    """Gives the ids of the messages that were taken."""
+    ids: list[int] = []
+    for n in range(start, start + 3000):
+        answer = operator.ask("send", to="bob", body=f"{n} " + "x" * 500, key=str(n))
+        ids += answer.get("ids", [])
+        if answer["ok"] is ok:
+            return ids
+        assert answer["ok"] or answer["error"] == "storage", answer
+    raise AssertionError(f"it never became ok={ok}")
+
+
+def fill(here: Hive) -> Path:
+    assert here.broker
+    filler = Path(f"/proc/{here.broker.pid}/root{here.state}/db/filler")
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while file.write(bytes(4096)):
+                pass
+        except OSError:
+            return filler
+    raise AssertionError("it is never full")
+
+
+def test_a_full_disk(idle: Hive) -> None:
+    operator = begin(idle, "unshare", "--mount", "sh", "-c", MOUNT, f"{idle.state}/db")
+    operator.ask("send", to="bob", body="first")
+    harness = idle.agent("bob")
+    assert bodies(harness.ask("recv")) == ["first"]
+    due = seconds_of(harness.ask("remind", message="later", delay=1)["due_at"])
+    filler = fill(idle)
+    sent = send_until(operator, 0, ok=False)
+    harness.close()  # what it held goes back in the queue as soon as there is room
+    assert operator.ask("status")["leased"] == 1
+    assert operator.ask("send", to="bob", body="x", key="again")["error"] == "storage"
+    while time.time() < due + 0.1:
+        assert operator.ask("status")["queued"] == len(sent) + 1, "with what the manager was told of bob"
+    filler.unlink()
+    sent += send_until(operator, len(sent), ok=True)
+    again = idle.agent("bob")
+    got: list[dict[str, object]] = []
+    while len(got) < len(sent) + 2:
+        came = again.ask("recv", wait_seconds=10, max=100)["messages"]
+        assert came, f"stuck after {len(got)} of {len(sent) + 2}"
+        got += came
+    assert [m["id"] for m in got if m["from"] == "operator"] == sorted({*sent, 2})
+    assert [m["redelivered"] for m in got][:2] == [True, False]
+    assert again.ask("ack")["acked"] == len(got)
+
+
+@pytest.mark.parametrize("fault", ["pwrite64:error=EROFS", "pwrite64:error=EIO", "fdatasync:error=EIO"])
+def test_a_disk_that_fails_for_a_while(idle: Hive, fault: str) -> None:
+    """strace makes the calls of the writer's thread fail, from the 200th to the 209th."""
+    calls = fault.partition(":")[0]
+    strace = ["strace", "--follow-forks", "--quiet=all", "--output=/dev/null", f"--trace={calls}"]
+    operator = begin(idle, *strace, f"--inject={fault}:when=200..209")
+    sent = send_until(operator, 0, ok=False)
+    sent += send_until(operator, len(sent), ok=True)
+    bob = idle.agent("bob")
+    got = [m["id"] for m in bob.ask("recv", max=100)["messages"]]
+    assert got == sorted({*sent})
+    assert bob.ask("ack")["acked"] == len(got)
+    assert {number for number, state in states(idle).items() if state == "done"} == {*sent}
+
+
+def test_an_answer_comes_after_the_sync(idle: Hive) -> None:
+    """SIGKILL cannot tell a write from a sync: the order of the broker's calls can."""
+    log = idle.folder / "calls"
+    strace = ["strace", "--follow-forks", "--quiet=all", "--decode-fds=path", "--string-limit=100"]
+    operator = begin(idle, *strace, f"--output={log}", "--trace=fdatasync,fsync,sendto")
+    for n in range(20):
+        assert operator.ask("send", to="bob", body=str(n))["ok"]
+    synced, answers = False, 0
+    for line in log.read_text().splitlines():
+        if re.search(r'sendto\(.*\\"ids\\"', line):
+            assert synced, f"answered before it was on disk: {line}"
+            synced, answers = False, answers + 1
+        elif re.search(r"f(data)?sync\(\d+<.*hive\.db-wal>", line):
+            synced = True
+    assert answers == 20
+
+
+def test_a_broken_stats_db_does_not_hurt_mail(idle: Hive) -> None:
+    (idle.state / "db/stats.db").write_bytes(os.urandom(8192))
+    operator = begin(idle)
+    bob = idle.agent("bob")
+    assert operator.ask("send", to="bob", body="on")["ok"]
+    assert bodies(bob.ask("recv")) == ["on"]
+    assert bob.ask("turn", **RECORD)["ok"]
+    assert operator.ask("show", agent="bob")["error"] == "storage"
+    assert bob.ask("ack")["acked"] == 1
+    assert operator.ask("agents")["agents"][0]["turns"] == 1
