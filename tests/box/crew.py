@@ -63,9 +63,11 @@ class Crew:
 
     def until_other(self, unit: str, invocation: str) -> None:
         """Until another run of a unit is up."""
-        while (now := self.property(unit, "InvocationID")) in ("", invocation):
-            assert self.property(unit, "ActiveState") != "failed", f"{unit} has failed: {now}"
-        self.run("systemctl", "is-active", "--wait", "--quiet", unit)
+        while self.property(unit, "InvocationID") in ("", invocation) or self.state_of(unit) != "active":
+            assert self.state_of(unit) != "failed", f"{unit} has failed"
+
+    def state_of(self, unit: str) -> str:
+        return self.property(unit, "ActiveState")
 
     def processes(self, name: str) -> dict[int, str]:
         """By pid in the box: the command line of all that runs for an agent."""
