@@ -12,12 +12,14 @@ from typing import Any
 
 HYPERHIVE = Path(__file__).parent.parent / "hyperhive"
 # The modules of the broker that act; a new one is missed by no one, see test_crash_points.py.
-MODULES = "broker commit connection ends operations operations_ends serving stats store wake alarm".split()
+MODULES = (
+    "alarm broker commit connection database ends operations operations_ends serving snapshot stats store wake"
+).split()
 # What such a call is called: the database, the writer's thread, who waits for it, sockets, files, systemd.
 CALLS = frozenset(
     "execute executemany executescript insert upsert update delete commit apply do run_in_executor"
     " set_result set_exception write bind listen notify create_unix_server unlink mkdir chmod symlink_to"
-    " write_text write_bytes replace rename timerfd_settime".split()
+    " write_text write_bytes replace rename timerfd_settime fsync".split()
 )
 TEXT_METHODS = {"replace"}  # a str's, with two arguments: no trace
 TABLES = {"AGENT", "HARNESS", "BOTH", "OPERATOR", "SYSTEM"}  # of operations
@@ -95,8 +97,8 @@ def calls(module: str, tree: ast.AST) -> dict[ast.Call, str]:
 def operations() -> list[str]:
     """Read, not imported: the broker's modules are to be loaded with their points."""
     names: set[str] = set()
-    for file in sorted(HYPERHIVE.glob("operations*.py")):
-        for node in ast.parse(file.read_text()).body:
+    for module in MODULES:
+        for node in ast.parse((HYPERHIVE / f"{module}.py").read_text()).body:
             if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value:
                 tables = [each for each in ast.walk(node.value) if isinstance(each, ast.Dict)]
                 target = node.targets[0] if isinstance(node, ast.Assign) else node.target

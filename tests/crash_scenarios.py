@@ -301,6 +301,19 @@ def looks(w: World) -> None:
     w.ok("bob", "progress", number=1, text="reading")
     w.ok("system", "prune", days=1)
 
+    def deed() -> dict[str, Any]:
+        there = w.peer("operator")
+        answer_to(there, write(there, "backup"))
+        return answer_to(there, write(there, "backup_read", name="hive.db", offset=0))
+
+    assert w.through(deed)["data"]
+
+
+def leftovers(w: World) -> None:
+    """A backup that a crash cut short, and telemetry that nobody can read."""
+    (w.folder / "state/db/.backup-hive.db").write_bytes(b"")
+    (w.folder / "state/db/stats.db").write_bytes(b"garbage" * 999)
+
 
 def turns(w: World) -> None:
     w.ok("bob", "turn", **RECORD)
@@ -349,6 +362,6 @@ SCENARIOS: dict[str, list[Step]] = {
     "death": [start, poison("fail"), poison("end"), dead_letters],
     "runs": [start, runs, nobody_to_answer_for_it, hung_up_when_parked, hung_up_when_asking],
     "ends": [start, questions, reminders],
-    "rest": [start, looks, turns, refused, full_disk],
+    "rest": [leftovers, start, looks, turns, refused, full_disk],
     "wait": [start, a_wait_that_ends],
 }
