@@ -39,14 +39,20 @@ class Figure:
     high: float
     runs: int
     limit: float | None  # None: only for comparison
+    at_least: bool = False  # else the limit is the most it may be
 
     @property
     def reached(self) -> bool:
-        return self.limit is None or self.median <= self.limit
+        if self.limit is None:
+            return True
+        return self.median >= self.limit if self.at_least else self.median <= self.limit
 
 
-def figure(name: str, unit: str, values: list[float], limit: float | None) -> Figure:
-    return Figure(name, unit, statistics.median(values), min(values), max(values), len(values), limit)
+def figure(
+    name: str, unit: str, values: list[float], limit: float | None, *, at_least: bool = False
+) -> Figure:
+    middle = statistics.median(values)
+    return Figure(name, unit, middle, min(values), max(values), len(values), limit, at_least)
 
 
 class Model:
@@ -237,11 +243,15 @@ def machine() -> str:
     return f"{os.cpu_count()} cores of {model}, Linux {platform.release()}, systemd {said.split()[1]}"
 
 
+def digits(value: float) -> str:
+    return f"{value:.0f}" if value >= 1000 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
 def show(figures: list[Figure]) -> None:
     """The table, on stderr: stdout has the JSON."""
     table = Table("figure", "median", "min", "max", "runs", "limit", "", box=None, title=machine())
     for each in figures:
-        numbers = [f"{value:.1f} {each.unit}" for value in (each.median, each.low, each.high)]
-        limit = "" if each.limit is None else f"{each.limit:g} {each.unit}"
+        numbers = [f"{digits(value)} {each.unit}" for value in (each.median, each.low, each.high)]
+        limit = "" if each.limit is None else f"{'≥' if each.at_least else '≤'} {each.limit:g} {each.unit}"
         table.add_row(each.name, *numbers, str(each.runs), limit, "reached" if each.reached else "MISSED")
     Console(width=130, stderr=True).print(table)
