@@ -198,9 +198,7 @@ def pairs(hive: Hive, other: Path) -> list[Figure]:
         rates: list[tuple[float, float]] = []
         for _ in range(PAIRS):
             peers, pushers = hive.senders(count), [Peer(other) for _ in range(count)]
-            rates.append(
-                (load(peers, ours, messages, b'"ok":true'), load(pushers, theirs, messages, b":"))
-            )
+            rates.append((load(peers, ours, messages, b'"ok":true'), load(pushers, theirs, messages, b":")))
         who = "1 client" if count == 1 else f"{count} clients"
         figures += [
             figure(f"durable send, {who}", "/s", [rate for rate, _ in rates], None),

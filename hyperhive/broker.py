@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ from hyperhive.connection import Connection, peer_uid
 from hyperhive.problem import Problem
 from hyperhive.snapshot import Snapshots
 from hyperhive.stats import Stats
-from hyperhive.store import Row, Store, as_mail, now
+from hyperhive.store import Row, Store, now
 
 UID_RANGE = 65536
 AGENT_CONNECTIONS_MAX = 32
@@ -189,11 +189,13 @@ class Broker:
 
     # mail
 
-    def parked(self) -> Parked:
+    def parked(self, recipients: Iterable[str]) -> Parked:
+        """Those of them that have mail and somebody who waits for it."""
+        agents = [self.agents[name] for name in recipients if name in self.agents]
         return {
             agent.name: (agent.run.invocation, agent.waiters[0].limit)
-            for agent in self.agents.values()
-            if agent.waiters and agent.run
+            for agent in agents
+            if agent.waiters and agent.run and self.store.queued[agent.name]
         }
 
     def after(self, given: Given) -> None:
@@ -203,8 +205,8 @@ class Broker:
                 agent.waiters.pop(0).future.set_result(rows)
             elif rows:
                 self.spawn_task(self.give_back(agent, rows))
-        if any(agent.waiters and self.store.queued[agent.name] for agent in self.agents.values()):
-            self.writer.wanted.set()
+            if agent.waiters and self.store.queued[name]:
+                self.writer.look(name)
 
     async def give_back(self, agent: Agent, rows: list[Row]) -> None:
         """Whoever asked for this mail hung up before it came: nobody has seen it."""
@@ -236,7 +238,7 @@ class Broker:
         waiter = Waiter(connection, limit, loop.create_future())
         agent.waiters.append(waiter)
         if self.store.queued[agent.name]:
-            self.writer.wanted.set()  # it came while we were looking
+            self.writer.look(agent.name)  # it came while we were looking
         timer = loop.call_later(wait, self.time_over, agent, waiter)
         try:
             return await waiter.future
@@ -262,13 +264,14 @@ class Broker:
             lambda: self.store.send(sender, recipients, body, in_reply_to, key)
         )
         if new:
-            self.sent(rows)
+            # The sender need not wait while the others are told.
+            asyncio.get_running_loop().call_soon(self.sent, rows)
         return [row["id"] for row in rows], ahead
 
     def sent(self, rows: list[Row]) -> None:
         for row in rows:
-            mail = as_mail(row)
-            self.publish("mail", **{key: mail[key] for key in ("id", "from", "to", "body", "in_reply_to")})
+            about = {"from": row["sender"], "to": row["recipient"], "body": row["body"]}
+            self.publish("mail", id=row["id"], **about, in_reply_to=row["in_reply_to"])
             text = f"Mail {row['id']} from {row['sender']} to {row['recipient']}"
             fields = {"HIVE_MESSAGE": row["id"], "HIVE_FROM": row["sender"], "HIVE_TO": row["recipient"]}
             facts.log("mail", text, agent=row["recipient"], **fields)

@@ -1,31 +1,37 @@
-"""Group commit: what comes in while the disk is busy shares the next transaction."""
+"""Group commit: what came in while the disk was busy shares the next transaction."""
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from hyperhive.problem import Problem
 from hyperhive.store import Row, Store
 
 T = TypeVar("T")
-Change = Callable[[], Any]  # runs on the writer's thread
+Change = Callable[[], Any]
 Parked = dict[str, tuple[str, int]]  # recipient → (invocation, max): who takes mail the moment it is there
 Given = dict[str, list[Row]]
-DISK_RETRY = 1.0  # seconds until the parked are tried again; a full disk gives no sign when it has room
+
+RETRY = 0.1  # seconds until mail is given to the parked again after the disk did not take it
 
 
 class Writer:
-    """One thread, one connection. `after` hears, on the loop, what each commit gave to the parked."""
+    """`parked` is asked about recipients; `after` hears what each commit gave to them.
 
-    def __init__(self, store: Store, parked: Callable[[], Parked], after: Callable[[Given], None]) -> None:
+    It commits on the loop's own thread. While the disk is busy all requests wait in their sockets, and the
+    next turn of the loop reads them all: that is the group. To hand the work to another thread and back
+    takes as long as a fast disk does.
+    """
+
+    def __init__(
+        self, store: Store, parked: Callable[[Iterable[str]], Parked], after: Callable[[Given], None]
+    ) -> None:
         self.store = store
         self.parked = parked
         self.after = after
         self.changes: list[tuple[Change, asyncio.Future[Any]]] = []
         self.wanted = asyncio.Event()
-        self.thread = ThreadPoolExecutor(1, "writer")
 
     def do(self, change: Callable[[], T]) -> asyncio.Future[T]:
         """The result of change(), once it is on disk."""
@@ -34,14 +40,17 @@ class Writer:
         self.wanted.set()
         return future
 
+    def look(self, recipient: str) -> None:
+        """Somebody has parked, or is still parked, who might be given mail that is there already."""
+        self.store.queued.grown.add(recipient)
+        self.wanted.set()
+
     async def run(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await self.wanted.wait()
             self.wanted.clear()
             changes, self.changes = self.changes, []
-            work = [change for change, _ in changes]
-            results, given = await loop.run_in_executor(self.thread, self.commit, work, self.parked())
+            results, given = self.commit([change for change, _ in changes])
             # Futures first: a sender hears before the events of its message do.
             for (_, future), result in zip(changes, results, strict=True):
                 if future.cancelled():
@@ -50,31 +59,29 @@ class Writer:
                     future.set_exception(result)
                 else:
                     future.set_result(result)
-            if given is None:
-                loop.call_later(DISK_RETRY, self.wanted.set)
-            else:
-                self.after(given)
+            self.after(given)
 
-    def commit(self, changes: list[Change], parked: Parked) -> tuple[list[Any], Given | None]:
-        """What each change gave, and what the parked got: None when the disk took nothing."""
+    def commit(self, changes: list[Change]) -> tuple[list[Any], Given]:
         store = self.store
         try:
             store.db.execute("begin immediate")
             results = [self.attempt(change) for change in changes]
             given = {
                 recipient: store.lease(recipient, invocation, limit)
-                for recipient, (invocation, limit) in parked.items()
-                if store.queued[recipient]
+                for recipient, (invocation, limit) in self.parked(store.queued.grown).items()
             }
             store.db.execute("commit")
         except sqlite3.Error as e:
             if store.db.in_transaction:
                 store.db.execute("rollback")
             store.count()
+            if self.parked(store.queued.grown):
+                asyncio.get_running_loop().call_later(RETRY, self.wanted.set)
             problem = Problem(
                 "storage", f"the disk did not take it: {e}", hint="nothing was changed; try again"
             )
-            return [problem] * len(changes), None
+            return [problem] * len(changes), {}
+        store.queued.grown.clear()
         return results, given
 
     @staticmethod

@@ -41,7 +41,7 @@ async def answer(broker: Broker, connection: Connection, message: wire.Message) 
 
 def operations_of(broker: Broker, connection: Connection) -> dict[str, Operation]:
     if connection.who in broker.agents:
-        return AGENT | HARNESS
+        return ANY_AGENT
     return SYSTEM if connection.who == names.SYSTEM else OPERATOR
 
 
@@ -326,6 +326,7 @@ HARNESS: dict[str, Operation] = {
     "asleep": asleep,
     "turn": turn,
 }
+ANY_AGENT = AGENT | HARNESS
 OPERATOR: dict[str, Operation] = {
     "send": send,
     "status": status,

@@ -15,6 +15,8 @@ RECV_WAIT_MAX = 180  # seconds
 RECV_COUNT_MAX = 100
 ID_MAX = 2**63 - 1
 
+ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))  # json.dumps would make one each time
+
 
 def decode(line: bytes) -> Message:
     try:
@@ -27,7 +29,7 @@ def decode(line: bytes) -> Message:
 
 
 def encode(message: Message) -> bytes:
-    return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    return ENCODER.encode(message).encode() + b"\n"
 
 
 def failure(problem: Problem) -> Message:
