@@ -31,35 +31,42 @@ class Writer:
         self.parked = parked
         self.after = after
         self.changes: list[tuple[Change, asyncio.Future[Any]]] = []
-        self.wanted = asyncio.Event()
+        self.wanted = False
 
     def do(self, change: Callable[[], T]) -> asyncio.Future[T]:
         """The result of change(), once it is on disk."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self.changes.append((change, future))
-        self.wanted.set()
+        self.want()
         return future
+
+    def want(self) -> None:
+        if not self.wanted:
+            self.wanted = True
+            asyncio.get_running_loop().call_soon(self.turn)
 
     def look(self, recipient: str) -> None:
         """Somebody has parked, or is still parked, who might be given mail that is there already."""
         self.store.queued.grown.add(recipient)
-        self.wanted.set()
+        self.want()
 
-    async def run(self) -> None:
-        while True:
-            await self.wanted.wait()
-            self.wanted.clear()
-            changes, self.changes = self.changes, []
+    def turn(self) -> None:
+        self.wanted = False
+        changes, self.changes = self.changes, []
+        try:
             results, given = self.commit([change for change, _ in changes])
-            # Futures first: a sender hears before the events of its message do.
-            for (_, future), result in zip(changes, results, strict=True):
-                if future.cancelled():
-                    continue
-                if isinstance(result, Problem):
-                    future.set_exception(result)
-                else:
-                    future.set_result(result)
-            self.after(given)
+        except BaseException:
+            asyncio.get_running_loop().stop()  # ours: end with a traceback, and let systemd start us again
+            raise
+        # Futures first: a sender hears before the events of its message do.
+        for (_, future), result in zip(changes, results, strict=True):
+            if future.cancelled():
+                continue
+            if isinstance(result, Problem):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+        self.after(given)
 
     def commit(self, changes: list[Change]) -> tuple[list[Any], Given]:
         store = self.store
@@ -76,7 +83,7 @@ class Writer:
                 store.db.execute("rollback")
             store.count()
             if self.parked(store.queued.grown):
-                asyncio.get_running_loop().call_later(RETRY, self.wanted.set)
+                asyncio.get_running_loop().call_later(RETRY, self.want)
             problem = Problem(
                 "storage", f"the disk did not take it: {e}", hint="nothing was changed; try again"
             )

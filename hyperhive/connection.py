@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from hyperhive import wire
@@ -11,6 +11,9 @@ from hyperhive.problem import Problem
 
 PENDING_MAX = 64  # requests of one connection that are not answered yet; then we stop reading
 WRITE_MAX = 8 * 1024 * 1024  # bytes that a subscriber may lag behind
+
+# What was read last, on whichever connection. By itself asyncio makes one of 256 KiB for each read.
+ARRIVED = memoryview(bytearray(64 * 1024))
 
 Answer = Callable[["Connection", wire.Message], Awaitable[wire.Message]]
 
@@ -21,7 +24,30 @@ def peer_uid(sock: socket.socket) -> int:
     return uid
 
 
-class Connection(asyncio.Protocol):
+class Request:
+    """A coroutine that begins at once. A Task would begin in the next turn of the loop."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], done: Callable[[], None]) -> None:
+        self.coroutine = coroutine
+        self.done = done
+
+    def step(self, _: object = None) -> None:
+        try:
+            future = self.coroutine.send(None)
+            if future is None:  # asyncio.sleep(0), which create_unix_server() does
+                asyncio.get_running_loop().call_soon(self.step)
+            else:
+                future._asyncio_future_blocking = False  # so a Task says that it has understood
+                future.add_done_callback(self.step)
+        except StopIteration:
+            self.done()
+        except BaseException:
+            # Ours, not the peer's: end with a traceback; systemd starts us again, the mail is on disk.
+            asyncio.get_running_loop().stop()
+            raise
+
+
+class Connection(asyncio.BufferedProtocol):
     def __init__(
         self,
         who: str,
@@ -38,7 +64,7 @@ class Connection(asyncio.Protocol):
         self.lost = lost
         self.transport: asyncio.Transport | None = None
         self.buffer = bytearray()
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.pending = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -47,35 +73,33 @@ class Connection(asyncio.Protocol):
         if refusal:
             self.refuse(Problem(refusal, "this connection is not accepted here"))
 
-    def data_received(self, data: bytes) -> None:
-        self.buffer += data
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return ARRIVED
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.buffer += ARRIVED[:nbytes]
         while (end := self.buffer.find(b"\n")) >= 0 and self.transport:
             line = bytes(self.buffer[:end])
             del self.buffer[: end + 1]
             if len(line) > wire.LINE_MAX:
                 break
-            task = asyncio.get_running_loop().create_task(self.handle(line))
-            self.tasks.add(task)
-            task.add_done_callback(self.handled)
+            self.pending += 1
+            Request(self.handle(line), self.handled).step()
         if len(self.buffer) > wire.LINE_MAX or end >= 0:
             # Where the next line starts is anybody's guess from here on.
             self.refuse(Problem("line-too-long", f"a line is over {wire.LINE_MAX} bytes"))
         else:
             self.read_on()
 
-    def handled(self, task: asyncio.Task[None]) -> None:
-        self.tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            # Ours, not the peer's: end with a traceback; systemd starts us again, the mail is on disk.
-            asyncio.get_running_loop().stop()
-            raise error
+    def handled(self) -> None:
+        self.pending -= 1
         self.read_on()
 
     def read_on(self) -> None:
         """Read only from a peer that reads, and only as much as we can answer."""
         if not self.transport or self.transport.is_closing():
             return
-        if len(self.tasks) > PENDING_MAX or self.full:
+        if self.pending > PENDING_MAX or self.full:
             self.transport.pause_reading()
         else:
             self.transport.resume_reading()

@@ -17,6 +17,7 @@ IDS = {
     "model_request": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a109",
 }
 NOTICE, INFO = 5, 6
+PROGRAM = Path(sys.argv[0]).name
 
 
 def log(event: str, text: str, *, agent: str, notice: bool = False, **fields: object) -> None:
@@ -25,7 +26,7 @@ def log(event: str, text: str, *, agent: str, notice: bool = False, **fields: ob
     journal.sendv(
         f"MESSAGE={text}",
         f"MESSAGE_ID={IDS[event]}",
-        f"SYSLOG_IDENTIFIER={Path(sys.argv[0]).name}",
+        f"SYSLOG_IDENTIFIER={PROGRAM}",
         f"PRIORITY={NOTICE if notice else INFO}",
         f"HIVE_EVENT={event}",
         f"HIVE_AGENT={agent}",

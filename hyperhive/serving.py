@@ -59,7 +59,6 @@ async def serve(broker: Broker) -> None:
         await listen(agent.name, sock)
 
     broker.registered = open_for
-    writer = loop.create_task(broker.writer.run())
     for agent in broker.agents.values():
         await broker.take_back(agent, "the broker was restarted")
         await open_for(agent)
@@ -73,4 +72,4 @@ async def serve(broker: Broker) -> None:
     for agent in broker.agents.values():
         broker.wake(agent)
     notify(f"READY=1\nSTATUS={len(broker.agents)} agents")
-    await writer  # it never ends; what it raises ends the broker
+    await loop.create_future()  # for ever
