@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import socket
 from pathlib import Path
@@ -71,5 +72,7 @@ async def serve(broker: Broker) -> None:
         broker.queue_request(request)
     for agent in broker.agents.values():
         broker.wake(agent)
+    gc.freeze()  # what is there now stays: not to be looked through again and again while mail waits
+    gc.set_threshold(10_000)
     notify(f"READY=1\nSTATUS={len(broker.agents)} agents")
     await loop.create_future()  # for ever
