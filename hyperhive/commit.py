@@ -13,7 +13,7 @@ Change = Callable[[], Any]
 Parked = dict[str, tuple[str, int]]  # recipient → (invocation, max): who takes mail the moment it is there
 Given = dict[str, list[Row]]
 
-RETRY = 0.1  # seconds until mail is given to the parked again after the disk did not take it
+DISK_RETRY = 1.0  # seconds until the parked are tried again; a full disk gives no sign when it has room
 
 
 class Writer:
@@ -83,7 +83,7 @@ class Writer:
                 store.db.execute("rollback")
             store.count()
             if self.parked(store.queued.grown):
-                asyncio.get_running_loop().call_later(RETRY, self.want)
+                asyncio.get_running_loop().call_later(DISK_RETRY, self.want)
             problem = Problem(
                 "storage", f"the disk did not take it: {e}", hint="nothing was changed; try again"
             )
