@@ -28,7 +28,7 @@ OUTCOMES = "ok compacted prompt-too-long rate-limited auth-failed refused timed-
 
 async def answer(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
     op = wire.get(message, "op", str)
-    operation = operations_of(broker, connection).get(op)
+    operation = operation_of(broker, connection, op)
     if not operation:
         raise Problem("unknown-op", f"there is no operation '{op[:40]}' on this socket")
     if connection.who in broker.agents:
@@ -39,10 +39,10 @@ async def answer(broker: Broker, connection: Connection, message: wire.Message) 
     return await operation(broker, connection, message)
 
 
-def operations_of(broker: Broker, connection: Connection) -> dict[str, Operation]:
+def operation_of(broker: Broker, connection: Connection, op: str) -> Operation | None:
     if connection.who in broker.agents:
-        return ANY_AGENT
-    return SYSTEM if connection.who == names.SYSTEM else OPERATOR
+        return AGENT.get(op) or HARNESS.get(op)
+    return (SYSTEM if connection.who == names.SYSTEM else OPERATOR).get(op)
 
 
 def agent_of(broker: Broker, connection: Connection) -> Agent:
@@ -326,7 +326,6 @@ HARNESS: dict[str, Operation] = {
     "asleep": asleep,
     "turn": turn,
 }
-ANY_AGENT = AGENT | HARNESS
 OPERATOR: dict[str, Operation] = {
     "send": send,
     "status": status,
