@@ -223,8 +223,8 @@ class Broker:
             rows = await self.writer.do(lambda: self.store.lease(agent.name, invocation, limit))
         if not rows and wait:
             rows = await self.park(agent, connection, wait, limit)
-        # What is written to a transport that is closing is dropped without a word.
-        if rows and (not connection.transport or connection.transport.is_closing()):
+        # What is written to somebody who has hung up is dropped without a word.
+        if rows and connection.hung_up():
             await self.give_back(agent, rows)
             return []
         for row in rows:

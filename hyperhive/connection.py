@@ -1,6 +1,7 @@
 """One connection to the broker: lines in, answers out, and limits on both."""
 
 import asyncio
+import select
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Coroutine
@@ -122,6 +123,14 @@ class Connection(asyncio.BufferedProtocol):
     def write(self, message: wire.Message) -> None:
         if self.transport:
             self.transport.write(wire.encode(message))
+
+    def hung_up(self) -> bool:
+        """Also while the loop has not noticed it yet, because the disk kept it."""
+        if not self.transport or self.transport.is_closing():
+            return True
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket"), select.POLLRDHUP)
+        return bool(poll.poll(0))
 
     def event(self, line: bytes) -> None:
         if not self.transport:
