@@ -165,8 +165,8 @@ def deploy(places: Places, request: Request) -> dict[str, Any]:
 def start(name: str) -> None:
     unit = f"hive-agent@{name}.socket".encode()
     with Manager() as manager:
-        manager.Manager.Reload()
         manager.Manager.EnableUnitFiles([unit], False, True)
+        manager.Manager.Reload()  # else hyperhive.target wants the socket from the next boot on only
         manager.Manager.StartUnit(unit, b"replace")
 
 

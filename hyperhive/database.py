@@ -25,10 +25,12 @@ def prepare(path: Path, migrations: Migrations, *, mode: str) -> None:
 
 
 def check(path: Path, mode: str) -> None:
-    if not os.access(path, os.R_OK | os.W_OK):
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as e:
         about = path.stat()
-        owner = f"belongs to uid {about.st_uid} with mode {about.st_mode & 0o7777:04o}"
-        raise bad(path, f"{owner}, so it cannot be written", f"chown hive: {path}")
+        owner = f"it belongs to uid {about.st_uid} with mode {about.st_mode & 0o7777:04o}"
+        raise bad(path, f"{e.strerror}: {owner}", f"chown hive: {path}") from e
     if not path.stat().st_size:
         # SQLite would take it for a new one, but ours are never empty: see make().
         raise bad(path, "is empty", advice(path))
