@@ -42,12 +42,20 @@ def prepare(path: Path) -> None:
     try:
         database.prepare(path, migrations, mode="rw")
     except Problem as e:
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        aside = path.with_name(f"{path.name}.bad-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+        log.error("%s; moving it to %s, beginning a new one", e, aside)
+        move(path, aside)
+        database.prepare(path, migrations, mode="rw")
+
+
+def move(path: Path, aside: Path) -> None:
+    """What SQLite keeps beside it goes with it."""
+    try:
         for suffix in ("", *database.BESIDE):
             if (old := path.with_name(path.name + suffix)).exists():
-                old.rename(path.with_name(f"{path.name}.bad-{stamp}{suffix}"))
-        log.error("%s; moved to %s.bad-%s, beginning a new one", e, path, stamp)
-        database.prepare(path, migrations, mode="rw")
+                old.rename(f"{aside}{suffix}")
+    except OSError as e:
+        raise Problem("storage", f"cannot move {path}: {e.strerror}") from e
 
 
 class Stats:
