@@ -68,28 +68,35 @@ class Writer:
                 future.set_result(result)
         self.after(given)
 
-    def commit(self, changes: list[Change]) -> tuple[list[Any], Given]:
+    def commit(self, changes: list[Change], *, give: bool = True) -> tuple[list[Any], Given]:
         store = self.store
+        given: Given = {}
         try:
             store.db.execute("begin immediate")
             results = [self.attempt(change) for change in changes]
-            given = {
-                recipient: store.lease(recipient, invocation, limit)
-                for recipient, (invocation, limit) in self.parked(store.queued.grown).items()
-            }
+            if give:
+                given = {
+                    recipient: store.lease(recipient, invocation, limit)
+                    for recipient, (invocation, limit) in self.parked(store.queued.grown).items()
+                }
             store.db.execute("commit")
         except sqlite3.Error as e:
-            if store.db.in_transaction:
-                store.db.execute("rollback")
-            store.count()
-            if self.parked(store.queued.grown):
-                asyncio.get_running_loop().call_later(DISK_RETRY, self.want)
-            problem = Problem(
-                "storage", f"the disk did not take it: {e}", hint="nothing was changed; try again"
-            )
-            return [problem] * len(changes), {}
-        store.queued.grown.clear()
+            return self.undo(changes, e), {}
+        if give:
+            store.queued.grown.clear()
         return results, given
+
+    def undo(self, changes: list[Change], error: sqlite3.Error) -> list[Any]:
+        """Who only looked, or still finds room, need not fail because somebody else in the group did."""
+        if self.store.db.in_transaction:
+            self.store.db.execute("rollback")
+        self.store.count()
+        if self.parked(self.store.queued.grown):
+            asyncio.get_running_loop().call_later(DISK_RETRY, self.want)
+        if len(changes) > 1:
+            return [self.commit([change], give=False)[0][0] for change in changes]
+        text = f"the disk did not take it: {error}"
+        return [Problem("storage", text, hint="nothing was changed; try again")] * len(changes)
 
     @staticmethod
     def attempt(change: Change) -> Any:

@@ -87,7 +87,7 @@ def test_a_full_disk(idle: Hive) -> None:
 FAULTS = [
     "pwrite64:error=EROFS:when=200..209",
     "pwrite64:error=EIO:when=200..209",
-    "fdatasync:error=EIO:when=30..39",
+    "fdatasync:error=EIO:when=90..99",
 ]
 
 
