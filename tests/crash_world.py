@@ -239,6 +239,11 @@ class World:
         """As hyperhive.client does it: again, when the broker went away."""
         return self.through(lambda: answer_to(self.peer(who), write(self.peer(who), op, **fields)))
 
+    def settle(self) -> None:
+        """The broker's loop has come round: what follows an answer is done, and who waited for that, too."""
+        for _ in range(3):
+            self.call("operator/settle", "nothing")
+
     def through(self, deed: Callable[[], Answer]) -> Answer:
         for _ in range(TRIES):
             try:

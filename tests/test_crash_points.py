@@ -49,6 +49,7 @@ class Crashes:
         for number, step in enumerate(SCENARIOS[scenario]):
             before = world.counts()
             step(world)
+            world.settle()
             for name, was, now in zip(POINTS, before, world.counts(), strict=True):
                 if now > was:
                     self.places[name].append((scenario, number))
@@ -76,6 +77,7 @@ class Crashes:
                 if number == at:
                     world.die_at(point)
                 step(world)
+                world.settle()
             died = world.died_at() == point
             world.finish()
         except (AssertionError, OSError) as e:
