@@ -317,6 +317,7 @@ def turns(w: World) -> None:
     w.ok("bob", "turn", **RECORD)
     w.ok("bob", "turn", **RECORD | {"number": 2, "outcome": "auth-failed", "error": "no"})
     hears(w, "needs_login")
+    w.ok("operator", "show", agent="bob")  # comes after the records, on the same thread
 
 
 def refused(w: World) -> None:
