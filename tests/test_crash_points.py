@@ -25,7 +25,10 @@ CORE = {
     "after connection.Connection.write: self.transport.write(wire.encode(message))",
 }
 # What is under no scenario's control, each with the reason.
-OUT_OF_REACH: dict[str, str] = {}
+ALONE = "commit.Writer.undo: self.commit([change], give=False)"
+OUT_OF_REACH = dict.fromkeys(
+    [f"before {ALONE}", f"after {ALONE}"], "wants a disk that fails: tests/test_disk.py"
+)
 SLOW = {"birth", "wait"}  # only for what no other scenario reaches
 Place = tuple[str, int]  # scenario, step
 
