@@ -248,6 +248,13 @@ def test_a_turn_of_the_clis_own_is_not_taken_for_ours(cage: Cage) -> None:
     assert cage.mail(number)["attempts"] == 2
 
 
+def test_a_cli_that_does_not_say_whose_turn_a_result_ends(cage: Cage) -> None:
+    number = cage.send("ancient")
+    cage.start()
+    assert cage.wait_for("turn")["outcome"] == "ok"
+    cage.wait_for("done", id=number)
+
+
 def test_claude_that_dies_between_turns_costs_the_next_mail_nothing(cage: Cage) -> None:
     cage.send("dies")
     cage.start()
