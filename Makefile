@@ -15,6 +15,7 @@ CLAUDE := node_modules/@anthropic-ai/claude-code-linux-$(ARCH)/claude
 PACKAGES := systemd systemd-container dbus util-linux procps iproute2 acl e2fsprogs ca-certificates \
 	python3 python3-venv python3-dev gcc libc6-dev pkg-config libsystemd-dev python3-docutils mandoc man-db \
 	redis-server \
+	strace faketime \
 	git make curl gawk nano locales tzdata
 ifeq ($(shell command -v npm),)
 PACKAGES += npm

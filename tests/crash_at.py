@@ -152,6 +152,8 @@ def main() -> None:
         print(
             json.dumps({"done": done, "pid": services[folder].pid if folder in services else 0}), flush=True
         )
+    for service in services.values():  # the test has died
+        service.close()
 
 
 if __name__ == "__main__":

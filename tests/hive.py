@@ -78,6 +78,7 @@ class Hive:
             (folder / each).mkdir(parents=True)
         self.peers: list[Peer] = []
         self.bases: dict[str, int] = {}
+        self.passed: list[str] = []  # --setenv options for it
         self.under: list[str] = []  # a program that runs the broker: strace, unshare
         self.broker: subprocess.Popen[bytes] | None = None
 
@@ -97,6 +98,7 @@ class Hive:
             *listen,
             "--fdname=operator:system",
             "--setenv=PYTHONPATH",
+            *self.passed,
             *program,
         ]
         self.broker = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": os.fspath(ROOT)})

@@ -21,8 +21,6 @@ FLOOR = 280  # points there were when this was written
 CORE = {
     "before commit.Writer.commit: store.db.execute('commit')",
     "after commit.Writer.commit: store.db.execute('commit')",
-    "before connection.Connection.write: self.transport.write(wire.encode(message))",
-    "after connection.Connection.write: self.transport.write(wire.encode(message))",
 }
 # What is under no scenario's control, each with the reason.
 ALONE = "commit.Writer.undo: self.commit([change], give=False)"
