@@ -11,10 +11,10 @@ ARCH := $(patsubst x86_64,x64,$(patsubst aarch64,arm64,$(shell uname -m)))
 CLAUDE := node_modules/@anthropic-ai/claude-code-linux-$(ARCH)/claude
 
 # Names that Debian 12, Debian 13 and Ubuntu 24.04 share. Last line: what agents find in their cages.
-# redis-server: `make bench` measures the broker beside it; nothing else starts it.
+# redis-tools: `make bench` measures the broker beside Redis, and this has the server without its service.
 PACKAGES := systemd systemd-container dbus util-linux procps iproute2 acl e2fsprogs ca-certificates \
 	python3 python3-venv python3-dev gcc libc6-dev pkg-config libsystemd-dev python3-docutils mandoc man-db \
-	redis-server \
+	redis-tools \
 	strace faketime \
 	git make curl gawk nano locales tzdata
 ifeq ($(shell command -v npm),)
