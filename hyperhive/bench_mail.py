@@ -295,7 +295,7 @@ def crowd(hive: Hive) -> list[Figure]:
     receivers = parked(hive, hive.names[:-1])
     figures = recv_figures(hive, receivers, f"{SIZES[-1]} stored, {AGENTS} parked")
     before = cpu_seconds(hive.pid)
-    time.sleep(IDLE)
+    time.sleep(IDLE)  # what it does while nothing happens can only be seen over a time
     share = (cpu_seconds(hive.pid) - before) / IDLE * 100
     return [
         *figures,
