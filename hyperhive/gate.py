@@ -11,7 +11,7 @@ from pathlib import Path
 import h11
 from systemd.daemon import listen_fds, notify
 
-from hyperhive import gate_peers, gate_upstream, http1, settings
+from hyperhive import gate_upstream, http1, peers, settings
 from hyperhive.gate_passage import BETWEEN, Passage
 from hyperhive.gate_upstream import Upstream
 from hyperhive.problem import EX_CONFIG, Problem
@@ -23,13 +23,13 @@ CONNECTIONS = 2048  # two fds each: the unit's LimitNOFILE= leaves room
 
 
 class Gate:
-    def __init__(self, peers: gate_peers.Peers, to: Upstream) -> None:
+    def __init__(self, peers: peers.Peers, to: Upstream) -> None:
         self.peers = peers
         self.to = to
         self.connections: collections.Counter[str] = collections.Counter()
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        agent = self.admit(gate_peers.uid_of(writer.get_extra_info("socket")))
+        agent = self.admit(peers.uid_of(writer.get_extra_info("socket")))
         if not agent:
             writer.close()
             return
@@ -83,5 +83,5 @@ def main() -> None:
     to = gate_upstream.upstream(endpoint, args.rehearsal, Path(folder) if folder else None)
     if not to.unix and not to.auth:
         log.warning("There is no credential for %s, ignoring", endpoint)
-    gate = Gate(gate_peers.Peers(args.agents), to)
+    gate = Gate(peers.Peers(args.agents), to)
     asyncio.run(serve(socket.socket(fileno=fds[0]), gate))
