@@ -12,7 +12,7 @@ CLAUDE := node_modules/@anthropic-ai/claude-code-linux-$(ARCH)/claude
 
 # Names that Debian 12, Debian 13 and Ubuntu 24.04 share. Last line: what agents find in their cages.
 # redis-tools: `make bench` measures the broker beside Redis, and this has the server without its service.
-PACKAGES := systemd systemd-container dbus util-linux procps iproute2 acl e2fsprogs ca-certificates \
+PACKAGES := systemd systemd-container dbus polkitd util-linux procps iproute2 acl e2fsprogs ca-certificates \
 	python3 python3-venv python3-dev gcc libc6-dev pkg-config libsystemd-dev python3-docutils mandoc man-db \
 	redis-tools \
 	strace faketime \
@@ -100,6 +100,7 @@ install: node_modules/stamp build/venv/stamp $(PAGES)
 	@ln --force --symbolic ../lib/hyperhive/bin/hivectl ../lib/hyperhive/bin/hive-box $(DESTDIR)$(PREFIX)/bin
 	@$(call put_text,644,$(SYSTEMD)/system,$(wildcard $(addprefix units/*.,service socket path target slice timer)))
 	@$(call put,644,$(SYSTEMD)/catalog,$(wildcard units/hyperhive.catalog))
+	@$(call put,644,$(SHARE)/polkit-1/rules.d,$(wildcard units/hyperhive.rules))
 	@$(call put,644,$(SHARE)/hyperhive,$(wildcard units/rehearsal.toml))
 	@$(call put,644,$(SHARE)/hyperhive/cage/etc,$(wildcard units/cage/etc/*))
 	@$(call put,644,$(SHARE)/hyperhive/prompts,$(wildcard prompts/*.md))

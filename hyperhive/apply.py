@@ -115,6 +115,7 @@ def nspawn(places: Places, name: str, base: int) -> str:
         f"BindReadOnly={places.etc}/hyperhive/agents/{name}:/config",
         f"BindReadOnly=/run/hyperhive/agents/{name}:/run/hive",
         "BindReadOnly=/run/hyperhive/gate",
+        *(["BindReadOnly=/run/hyperhive/control"] if name == names.MANAGER else []),
         # whoever writes there, the file belongs to the folder's owner
         f"Bind={places.state}/shared:/shared:rootidmap",
         *[f"BindReadOnly={path}:/etc/{path.name}" for path in own_etc],

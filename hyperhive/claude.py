@@ -45,6 +45,7 @@ class Setup:
     allow: tuple[str, ...]
     prompt: str
     mcp: str  # the program that gives the agent its tools
+    role: str
     session: str | None
     base_url: str
     socket: str
@@ -55,7 +56,8 @@ class Setup:
 
 def write_files(setup: Setup) -> None:
     setup.folder.mkdir(mode=0o700, exist_ok=True)
-    server = {"command": setup.mcp, "env": {"HIVE_SOCKET": setup.socket, "INVOCATION_ID": setup.invocation}}
+    about = {"HIVE_SOCKET": setup.socket, "INVOCATION_ID": setup.invocation, "HIVE_ROLE": setup.role}
+    server = {"command": setup.mcp, "env": about}
     (setup.folder / "mcp.json").write_text(json.dumps({"mcpServers": {"hive": server}}))
     (setup.folder / "prompt.md").write_text(setup.prompt)
 

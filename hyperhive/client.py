@@ -87,8 +87,11 @@ class Connection:
 class Client:
     """A connection that is made when it is first needed, and made again when it was lost."""
 
-    def __init__(self, path: str, *, hello: Message | None = None, patience: float) -> None:
+    def __init__(
+        self, path: str, *, hello: Message | None = None, patience: float, server: str = "broker"
+    ) -> None:
         self.path = path
+        self.server = server
         self.hello = hello
         self.patience = patience  # how long, in seconds, to wait for a broker that is away
         self.given_up = threading.Event()
@@ -141,7 +144,7 @@ class Client:
             self.drop()
             if sent and op in ONCE:
                 raise Problem("lost", f"{e} before it answered", hint="look whether it was done") from e
-            text = f"cannot reach the broker at {self.path}: {e}"
+            text = f"cannot reach the {self.server} at {self.path}: {e}"
             raise Problem("unreachable", text, exit_status=EX_TEMPFAIL) from e
 
     def subscribe(self) -> Connection:

@@ -14,6 +14,7 @@ IDS = {
     "turn": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a106",
     "spawned": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a107",
     "apply_failed": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a108",
+    "control": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a110",
     "model_request": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a109",
 }
 NOTICE, INFO = 5, 6

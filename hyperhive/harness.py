@@ -110,6 +110,7 @@ class Harness:
                     allow=self.agent.allow,
                     prompt=prompt(self.places, self.hello["role"]),
                     mcp=self.places.mcp,
+                    role=self.hello["role"],
                     session=session,
                     base_url=self.places.base_url,
                     socket=self.places.socket,

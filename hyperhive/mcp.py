@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from typing import BinaryIO
 
-from hyperhive import tools, wire
+from hyperhive import names, tools, tools_manager, wire
 from hyperhive.client import Client
 from hyperhive.problem import Problem
 from hyperhive.wire import Message
@@ -35,8 +35,10 @@ class Refused(Exception):
 class Session:
     """One client, from its first line to the end of its input."""
 
-    def __init__(self, path: str, invocation: str) -> None:
+    def __init__(self, path: str, invocation: str, role: str) -> None:
         self.path = path
+        given = [*tools.ALL, *(tools_manager.ALL if role == names.MANAGER else [])]
+        self.tools = {tool.name: tool for tool in given}
         self.hello = {"role": "tool", "invocation": invocation}
         self.calls: dict[Id, tuple[Client, threading.Thread]] = {}
         self.held: deque[Message] = deque()
@@ -89,7 +91,7 @@ class Session:
         elif method == "ping":
             self.succeed(id_, {})
         elif method == "tools/list":
-            self.succeed(id_, {"tools": [tool.schema() for tool in tools.ALL]})
+            self.succeed(id_, {"tools": [tool.schema() for tool in self.tools.values()]})
         elif method == "tools/call":
             self.start(id_, params)
         else:
@@ -97,14 +99,14 @@ class Session:
 
     def start(self, id_: Id, params: Message) -> None:
         name, arguments = params.get("name"), params.get("arguments", {})
-        if not isinstance(name, str) or name not in tools.TOOLS:
+        if not isinstance(name, str) or name not in self.tools:
             raise Refused(INVALID_PARAMS, f"no tool is called {str(name)[:64]!r}")
         if not isinstance(arguments, dict):
             raise Refused(INVALID_PARAMS, "'arguments' must be an object")
         client = Client(self.path, hello=self.hello, patience=PATIENCE)
         call = tools.Call(client, arguments, self.held, [])
         # a daemon: the end of stdin ends the process, parked or not
-        thread = threading.Thread(target=self.work, args=(id_, tools.TOOLS[name], call), daemon=True)
+        thread = threading.Thread(target=self.work, args=(id_, self.tools[name], call), daemon=True)
         with self.lock:
             if id_ in self.calls:
                 raise Refused(INVALID_REQUEST, f"request {id_!r} is under way")
@@ -166,7 +168,8 @@ def crash(args: threading.ExceptHookArgs) -> None:
 
 def main() -> None:
     threading.excepthook = crash
-    session = Session(os.environ.get("HIVE_SOCKET", SOCKET), os.environ.get("INVOCATION_ID", ""))
+    asked = os.environ.get
+    session = Session(asked("HIVE_SOCKET", SOCKET), asked("INVOCATION_ID", ""), asked("HIVE_ROLE", ""))
     try:
         session.run(sys.stdin.buffer)
     except BrokenPipeError:

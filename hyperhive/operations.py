@@ -41,7 +41,8 @@ async def answer(broker: Broker, connection: Connection, message: wire.Message) 
 
 def operation_of(broker: Broker, connection: Connection, op: str) -> Operation | None:
     if connection.who in broker.agents:
-        return AGENT.get(op) or HARNESS.get(op)
+        manager = MANAGER if broker.agents[connection.who].role == names.MANAGER else {}
+        return AGENT.get(op) or HARNESS.get(op) or manager.get(op)
     return (SYSTEM if connection.who == names.SYSTEM else OPERATOR).get(op)
 
 
@@ -326,6 +327,7 @@ HARNESS: dict[str, Operation] = {
     "asleep": asleep,
     "turn": turn,
 }
+MANAGER: dict[str, Operation] = {"agents": agents}
 OPERATOR: dict[str, Operation] = {
     "send": send,
     "status": status,

@@ -36,12 +36,12 @@ class Peers:
         return next((base for base in self.bases if base <= uid < base + RANGE), None)
 
     def _scan(self) -> dict[int, str]:
-        found = {owner(Path(entry)): entry.name for entry in os.scandir(self.folder) if _is_agent(entry)}
+        found = {owner(Path(entry)): entry.name for entry in os.scandir(self.folder) if is_agent(entry)}
         # a folder that still belongs to the host's root or to a user of the host is nobody's cage
         return {base: name for base, name in found.items() if base >= RANGE}
 
 
-def _is_agent(entry: os.DirEntry[str]) -> bool:
+def is_agent(entry: os.DirEntry[str]) -> bool:
     return bool(re.fullmatch(names.RULE, entry.name)) and entry.is_dir(follow_symlinks=False)
 
 

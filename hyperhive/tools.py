@@ -291,4 +291,3 @@ ALL = [
         request_next_turn,
     ),
 ]
-TOOLS = {tool.name: tool for tool in ALL}

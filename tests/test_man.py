@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hyperhive import operations, settings, tools
+from hyperhive import operations, settings, tools, tools_manager
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "man").glob("*.rst"))
@@ -65,11 +65,14 @@ def signatures(text: str) -> dict[str, set[str]]:
     return {name: {*re.findall(r"\w+\??", fields)} for name, fields in found}
 
 
-def test_hive_mcp_8_names_the_tools_and_their_arguments() -> None:
-    documented = signatures(section(ROOT / "man/hive-mcp.8.rst", "TOOLS"))
+@pytest.mark.parametrize(
+    ("title", "given"), [("TOOLS", tools.ALL), ("TOOLS OF THE MANAGER", tools_manager.ALL)]
+)
+def test_hive_mcp_8_names_the_tools_and_their_arguments(title: str, given: list[tools.Tool]) -> None:
+    documented = signatures(section(ROOT / "man/hive-mcp.8.rst", title))
     assert documented == {
         tool.name: {name if name in tool.required else f"{name}?" for name in tool.properties}
-        for tool in tools.ALL
+        for tool in given
     }
 
 
@@ -77,6 +80,7 @@ def test_hive_mcp_8_names_the_tools_and_their_arguments() -> None:
     ("title", "served"),
     [
         ("OPERATIONS OF AN AGENT", operations.AGENT | operations.HARNESS),
+        ("OPERATIONS OF THE MANAGER", {**operations.MANAGER}),
         ("OPERATIONS OF THE OPERATOR", {**operations.OPERATOR}),
         ("OPERATIONS OF THE SYSTEM", {**operations.SYSTEM}),
     ],

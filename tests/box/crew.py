@@ -16,12 +16,13 @@ WAIT = 30  # seconds of silence after which a test has failed
 ALLOW = '["Read", "Write", "Edit", "Bash"]'
 
 DONE = 'text = "."\nsay = "done"'
+# The model calls a tool and mails what it gave to the operator.
 PROBE = """
 text = "probe"
 [[rule.steps]]
-call = [{ name = "Bash", input = { command = "sh /state/probe.sh 2>&1", description = "Probe" } }]
+call = [{{ name = "{tool}", input = {input} }}]
 [[rule.steps]]
-call = [{ name = "mcp__hive__send", input = { to = "operator", body = "{tool_result}" } }]
+call = [{{ name = "mcp__hive__send", input = {{ to = "operator", body = "{{tool_result}}" }} }}]
 [[rule.steps]]
 say = "probed"
 """
@@ -83,7 +84,11 @@ class Crew:
     def bash(self, name: str, script: str) -> str:
         """What a script prints that the agent runs with its Bash tool."""
         (self.root / f"var/lib/hyperhive/agents/{name}/state/probe.sh").write_text(script)
-        self.rules(PROBE)
+        return self.tool(name, "Bash", '{ command = "sh /state/probe.sh 2>&1", description = "Probe" }')
+
+    def tool(self, name: str, tool: str, arguments: str) -> str:
+        """What a tool gives when the agent's model calls it with these arguments (TOML)."""
+        self.rules(PROBE.format(tool=tool, input=arguments))
         watch = self.watch()
         self.send(name, "probe")
         said: str = watch.until("mail", to="operator", **{"from": name})["body"]
