@@ -28,8 +28,10 @@ def other(broker: Broker, message: wire.Message, default: str | None = None) -> 
     return to
 
 
-def texts(message: wire.Message, key: str, most: int, limit: int) -> list[str]:
-    values = wire.get(message, key, list, [])
+def texts(
+    message: wire.Message, key: str, most: int, limit: int, default: list[str] | None = None
+) -> list[str]:
+    values = wire.get(message, key, list, default)
     if len(values) > most:
         raise Problem("bad-request", f"'{key}' has more than {most} entries")
     return [wire.get_text({key: value}, key, limit) for value in values]
@@ -39,7 +41,7 @@ async def ask(broker: Broker, connection: Connection, message: wire.Message) -> 
     asker = connection.who
     asked = other(broker, message, names.OPERATOR)
     text = wire.get_text(message, "question", TEXT_MAX)
-    options = texts(message, "options", OPTIONS_MAX, OPTION_MAX)
+    options = texts(message, "options", OPTIONS_MAX, OPTION_MAX, [])
     multi = wire.get(message, "multi", bool, False)
     ttl = wire.get_int(message, "ttl", 1, YEAR) if message.get("ttl") is not None else None
     if asked == asker or not text.strip():

@@ -101,5 +101,5 @@ class Stats:
         query = "select * from turns where agent = ? order by number desc limit ?"
         try:
             return [dict(row) for row in self.opened().execute(query, (agent, limit))]
-        except sqlite3.Error as e:
+        except (sqlite3.Error, Problem) as e:
             raise Problem("storage", f"cannot read {self.path}: {e}") from e

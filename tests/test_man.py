@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hyperhive import operations, settings, tools, tools_manager
+from hyperhive import settings, tools, tools_manager
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "man").glob("*.rst"))
@@ -74,21 +74,6 @@ def test_hive_mcp_8_names_the_tools_and_their_arguments(title: str, given: list[
         tool.name: {name if name in tool.required else f"{name}?" for name in tool.properties}
         for tool in given
     }
-
-
-@pytest.mark.parametrize(
-    ("title", "served"),
-    [
-        ("OPERATIONS OF AN AGENT", operations.AGENT | operations.HARNESS),
-        ("OPERATIONS OF THE MANAGER", {**operations.MANAGER}),
-        ("OPERATIONS OF THE OPERATOR", {**operations.OPERATOR}),
-        ("OPERATIONS OF THE SYSTEM", {**operations.SYSTEM}),
-    ],
-)
-def test_hyperhive_wire_7_names_the_operations(title: str, served: dict[str, object]) -> None:
-    documented = {*signatures(section(ROOT / "man/hyperhive-wire.7.rst", title))}
-    also = {"send"} if "OPERATOR" in title else set()  # "as above"
-    assert documented | also == served.keys()
 
 
 def keys(schema: settings.Schema, table: str = "") -> set[str]:

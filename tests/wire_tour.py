@@ -1,0 +1,167 @@
+"""Every operation of the broker called for real, and all that came back of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from hyperhive import operations
+from tests.hive import INVOCATION, Hive, Peer
+from tests.test_broker import RECORD
+
+Message = dict[str, Any]
+SOCKET = {"operator": "OPERATOR", "system": "SYSTEM"}
+
+
+class Tour:
+    def __init__(self, here: Hive) -> None:
+        self.here = here
+        self.answers: dict[tuple[str, str], list[Message]] = defaultdict(list)
+        self.events: dict[str, list[Message]] = defaultdict(list)
+        self.mail: dict[str, list[Message]] = defaultdict(list)  # from the system, by event
+        self.peers: dict[str, Peer] = {"operator": here.operator(), "system": here.system()}
+        self.watcher = here.operator()
+        assert self.watcher.ask("subscribe")["ok"]
+
+    def ok(self, who: str, op: str, **fields: Any) -> Message:
+        peer = self.peers[who]
+        return self.answered(who, op, peer.answer(peer.write(op, **fields)))
+
+    def answered(self, who: str, op: str, answer: Message) -> Message:
+        assert answer.pop("ok"), f"{op}: {answer}"
+        del answer["id"]
+        agent = "MANAGER" if op in operations.MANAGER else "AGENT"
+        self.answers[SOCKET.get(who, agent), op].append(answer)
+        return answer
+
+    def awake(self, who: str) -> None:
+        self.peers[who] = self.here.connect(self.here.socket(who), self.here.bases[who])
+        self.ok(who, "hello", role="harness", invocation=f"{next(INVOCATION):032x}")
+
+    def recv(self, who: str) -> list[int]:
+        messages = self.ok(who, "recv", wait_seconds=20)["messages"]
+        self.take(messages)
+        return [message["id"] for message in messages]
+
+    def take(self, messages: list[Message]) -> None:
+        for message in messages:
+            if message["from"] == "system":
+                event = json.loads(message["body"])
+                self.mail[event.pop("event")].append(event)
+
+    def watch(self, last: str) -> None:
+        """The events up to the next one of this name."""
+        while True:
+            event = self.watcher.read()
+            name = event.pop("event")
+            assert {type(event.pop("seq")), type(event.pop("at"))} == {int, str}
+            self.events[name].append(event)
+            if name == last:
+                return
+
+
+def mail(tour: Tour) -> None:
+    tour.here.fifo("ada")
+    tour.ok("operator", "send", to="ada", body="hello")
+    for who in ("ada", "bob", "manager"):
+        tour.awake(who)
+    tour.ok("ada", "whoami")
+    first = tour.recv("ada")[0]
+    tour.ok("ada", "send", to="all", body="hello", in_reply_to=first, key="one")
+    tour.ok("ada", "send", to="operator", body="hello")
+    tour.ok("ada", "ack")
+    tour.ok("ada", "set_status", status="busy")
+    tour.ok("ada", "progress", number=1, text="Bash")
+    tour.ok("operator", "show", agent="ada")
+    tour.ok("operator", "mail", agent="ada")
+    read = tour.ok("operator", "inbox", unread=True)["messages"][0]["id"]
+    tour.ok("operator", "read", ids=[read])
+
+
+def failures(tour: Tour) -> None:
+    """One message dies, is tried again, dies again and is dropped."""
+    (number,) = tour.ok("operator", "send", to="bob", body="poison")["ids"]
+    for op in ("retry", "drop"):
+        while number in (ids := tour.recv("bob")):
+            tour.ok("bob", "fail", reason="crashed", ids=[number])
+            if tour.ok("operator", "mail", state="dead")["messages"]:
+                break
+        tour.ok("operator", op, ids=[number])
+        assert ids
+    tour.ok("bob", "ack")
+
+
+def turns(tour: Tour) -> None:
+    for number, outcome in enumerate(("ok", "auth-failed", "rate-limited"), 1):
+        tour.ok("bob", "turn", **RECORD | {"number": number, "outcome": outcome, "error": "no"})
+    for who in ("operator", "manager"):
+        tour.ok(who, "agents")
+    while not tour.ok("operator", "show", agent="bob")["recent_turns"]:  # written off the mail path
+        assert tour.here.broker and tour.here.broker.poll() is None
+        time.sleep(0.01)
+
+
+def loose_ends(tour: Tour) -> None:
+    number = tour.ok("ada", "ask", question="which?", options=["a", "b"], ttl=600, to="bob")["question"]
+    tour.ok("ada", "remind", message="soon", delay=1)
+    tour.recv("bob")
+    tour.ok("bob", "answer", question=number, answer=["a"])
+    late = tour.ok("bob", "remind", message="late", delay=600)["reminder"]
+    tour.ok("bob", "loose_ends")
+    tour.ok("bob", "cancel_loose_end", kind="reminder", number=late)
+    for who in ("operator", "operator"):
+        number = tour.ok(who, "ask", question="which?", options=["a"], to="ada")["question"]
+    tour.ok("operator", "questions")
+    tour.ok("operator", "answer", question=number, answer=["a"])
+    tour.ok("operator", "cancel_loose_end", kind="question", number=number - 1)
+    tour.ok("operator", "remind", message="soon", delay=600, to="ada")
+    tour.ok("operator", "loose_ends")
+    while "reminder" not in tour.mail:
+        assert tour.recv("ada")
+
+
+def system(tour: Tour) -> None:
+    peer = tour.peers["operator"]
+    spawned, failed = (peer.write("spawn", agent=name, toml="") for name in ("eve", "mallory"))
+    for op in ("applied", "apply_failed"):
+        name = {"applied": "eve", "apply_failed": "mallory"}[op]
+        request = queued(tour, name)
+        agent = {"name": name, "role": "agent", "uid_base": 1_300_000_000, "description": ""}
+        about = {"agent": agent} if op == "applied" else {"message": "no room"}
+        tour.ok("system", op, id=request, **about)
+    tour.answered("operator", "spawn", peer.answer(spawned))
+    assert peer.answer(failed)["error"] == "apply-failed"
+    tour.ok("system", "prune", days=1)
+
+
+def queued(tour: Tour, name: str) -> int:
+    while True:
+        for path in (tour.here.state / "apply").glob("*.json"):
+            if json.loads(path.read_text())["agent"] == name:
+                return int(path.stem)
+        tour.ok("operator", "status")
+
+
+def ends(tour: Tour) -> None:
+    for file in tour.ok("operator", "backup")["files"]:
+        tour.ok("operator", "backup_read", name=file["name"], offset=0)
+    tour.ok("operator", "subscribe")
+    tour.recv("manager")
+    tour.take(tour.ok("operator", "inbox")["messages"])
+    tour.ok("ada", "asleep")
+    tour.here.peers.remove(tour.peers["ada"])
+    tour.peers["ada"].close()
+    tour.watch("asleep")
+
+
+STOPS: tuple[Callable[[Tour], None], ...] = (mail, failures, turns, loose_ends, system, ends)
+
+
+def tour(here: Hive) -> Tour:
+    it = Tour(here)
+    for stop in STOPS:
+        stop(it)
+    return it
