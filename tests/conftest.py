@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.hive import Hive, hive
+from tests.endpoints import Rehearsal, rehearsal
+from tests.hive import ROOT, Hive, hive
+
+RULES = (ROOT / "tests/rehearsed.toml").read_text()
 
 
 @pytest.hookimpl(trylast=True)
@@ -23,3 +26,17 @@ def here(tmp_path: Path) -> Iterator[Hive]:
     with hive(tmp_path) as it:
         it.add("manager", "ada", "bob")
         yield it
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
+    """The rehearsal model with tests/rehearsed.toml, for the tests of a module."""
+    with rehearsal(tmp_path_factory.mktemp("model"), RULES) as running:
+        yield running
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Rehearsal]:
+    """The same, for one test."""
+    with rehearsal(tmp_path / "model", RULES) as running:
+        yield running

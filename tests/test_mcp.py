@@ -1,28 +1,17 @@
-"""hive-mcp on pipes, as the CLI runs it, with a scripted broker or the real one on a unix socket."""
+"""hive-mcp on pipes, as the CLI runs it, with a scripted broker on a unix socket."""
 
-import json
 import os
 import subprocess
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from mcp import ClientSession, StdioServerParameters
-from mcp.client.stdio import stdio_client
 
-from hyperhive import mail, wire
-from tests import endpoints
-from tests.hive import ROOT, Hive, hive
+from hyperhive import wire
+from tests.mcp_server import HIVE_MCP, INVOCATION, Server
 from tests.scripted import Scripted, wait_until
 
-HIVE_MCP = os.fspath(ROOT / "bin/hive-mcp")
-INVOCATION = "0123456789abcdef" * 2
 HELLO = {"agent": "ada", "role": "agent", "waiting": 0, "turns": 0, "model": "rehearsal"}
 WHOAMI = {
     "agent": "ada",
@@ -48,52 +37,6 @@ TOOLS = {"recv", "send", "whoami", "set_status", "request_next_turn"} | {
 }
 
 
-class Server:
-    """bin/hive-mcp, spoken to in raw lines; ids count up from 1."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self.process = process
-        self.last_id = 0
-
-    def write(self, line: bytes) -> None:
-        assert self.process.stdin
-        self.process.stdin.write(line + b"\n")
-        self.process.stdin.flush()
-
-    def read(self) -> Any:
-        assert self.process.stdout
-        return json.loads(self.process.stdout.readline())
-
-    def request(self, method: str, **params: Any) -> int:
-        self.last_id += 1
-        message = {"jsonrpc": "2.0", "id": self.last_id, "method": method, "params": params}
-        self.write(json.dumps(message).encode())
-        return self.last_id
-
-    def notify(self, method: str, **params: Any) -> None:
-        self.write(json.dumps({"jsonrpc": "2.0", "method": method, "params": params}).encode())
-
-    def start(self, tool: str, **arguments: Any) -> int:
-        return self.request("tools/call", name=tool, arguments=arguments)
-
-    def result(self, id_: int) -> tuple[str, bool]:
-        answer = self.read()
-        assert answer["id"] == id_, answer
-        return answer["result"]["content"][0]["text"], answer["result"]["isError"]
-
-    def call(self, tool: str, **arguments: Any) -> tuple[str, bool]:
-        return self.result(self.start(tool, **arguments))
-
-    def say(self, tool: str, **arguments: Any) -> str:
-        text, is_error = self.call(tool, **arguments)
-        assert not is_error, text
-        return text
-
-    def alive(self) -> None:
-        id_ = self.request("ping")
-        assert self.read() == {"jsonrpc": "2.0", "id": id_, "result": {}}
-
-
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Scripted]:
     it = Scripted(tmp_path)
@@ -107,26 +50,6 @@ def server(broker: Scripted) -> Iterator[Server]:
     with subprocess.Popen([HIVE_MCP], stdin=-1, stdout=-1, env=env) as process:
         yield Server(process)
         process.kill()
-
-
-@pytest.fixture
-def real(tmp_path: Path) -> Iterator[Hive]:
-    with hive(tmp_path) as it:
-        it.add("manager", "ada", "bob")
-        yield it
-
-
-def in_cage(real: Hive, name: str) -> tuple[list[str], dict[str, str]]:
-    """The command and environment of an agent's hive-mcp, with its uid: that may search pytest's folders."""
-    search = "+dac_read_search"
-    become = ["setpriv", f"--reuid={real.bases[name]}", "--clear-groups", f"--inh-caps={search}"]
-    command = [*become, f"--ambient-caps={search}", HIVE_MCP]
-    return command, {"HIVE_SOCKET": os.fspath(real.socket(name)), "INVOCATION_ID": INVOCATION}
-
-
-def caged(real: Hive, name: str) -> subprocess.Popen[bytes]:
-    command, env = in_cage(real, name)
-    return subprocess.Popen(command, stdin=-1, stdout=-1, env=os.environ | env)
 
 
 # the protocol
@@ -396,149 +319,3 @@ def test_it_ends_when_nobody_reads_its_answers(server: Server) -> None:
     server.process.stdout.close()
     server.request("ping")
     assert server.process.wait(2) == 0
-
-
-# with the real broker
-
-
-def test_the_official_sdk_and_the_real_broker(real: Hive) -> None:
-    harness, bob = real.agent("ada", invocation=INVOCATION), real.agent("bob")
-    (command, *arguments), env = in_cage(real, "ada")
-    server = StdioServerParameters(command=command, args=arguments, env=env)
-
-    async def converse() -> None:
-        async with stdio_client(server) as pipes, ClientSession(*pipes) as session:
-            await session.initialize()
-            assert {tool.name for tool in (await session.list_tools()).tools} == TOOLS
-
-            async def call(tool: str, arguments: Any = None) -> str:
-                result = await session.call_tool(tool, arguments)
-                (content,) = result.content
-                assert content.type == "text" and not result.is_error, content
-                return content.text
-
-            assert "You are ada, role agent." in await call("whoami")
-            assert await call("set_status", {"status": "trying"}) == "Status set."
-            assert await call("send", {"to": "bob", "body": "hello"}) == "Sent to bob as message 3."
-            assert [m["body"] for m in bob.ask("recv", wait_seconds=20)["messages"]] == ["hello"]
-            bob.ask("send", to="ada", body="back", in_reply_to=3)
-            text = await call("recv", {"wait_seconds": 20})
-            assert text.startswith('<mail id="4" from="bob" to="ada" sent="') and 'in_reply_to="3"' in text
-            await call("request_next_turn")
-            assert 'from="ada" to="ada"' in await call("recv")
-
-    anyio.run(converse)
-    assert harness.ask("ack")["acked"] == 2  # the leases are the harness's
-
-
-def test_a_cancelled_recv_loses_no_mail(real: Hive) -> None:
-    """Whether the hang-up or the mail comes first: it is handed out once, or is in the queue still."""
-    real.agent("ada", invocation=INVOCATION)
-    operator = real.operator()
-    with caged(real, "ada") as process:
-        server = Server(process)
-        for number in range(300):
-            id_ = server.start("recv", wait_seconds=100)
-            server.say("set_status", status=f"{number}")
-            operator.write("send", to="ada", body=f"<{number}>")
-            server.notify("notifications/cancelled", requestId=id_)
-            last = server.start("recv", wait_seconds=20)
-            answers = [server.read()]
-            if answers[0]["id"] != last:
-                operator.ask("send", to="ada", body="enough")  # the first had it all, and the second waits
-                answers.append(server.read())
-            text = "".join(a["result"]["content"][0]["text"] for a in answers)
-            assert text.count(f"<{number}>") == 1, text
-        process.kill()
-
-
-def test_a_real_restart_of_the_broker(real: Hive) -> None:
-    real.agent("ada", invocation=INVOCATION)
-    with caged(real, "ada") as process:
-        server = Server(process)
-        server.say("whoami")
-        id_ = server.start("recv", wait_seconds=100)
-        real.kill()
-        real.start()
-        real.operator().ask("status")  # socket-activate starts it at the first connection
-        real.agent("ada", invocation="f" * 32)
-        real.operator().ask("send", to="ada", body="after the restart")
-        text, is_error = server.result(id_)
-        assert "after the restart" in text and not is_error
-        process.kill()
-
-
-# blocks
-
-
-PIECES = [*"<>/ mMaAiIlL\n\t-x", "&lt;", "</mail>", "<mail "]
-
-
-@given(st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
-def test_a_body_cannot_end_its_block_or_begin_another(body: str) -> None:
-    text = mail.block(MAIL | {"body": body}).lower()
-    assert text.count("<mail") == 1 and text.count("</mail") == 1 and text.endswith("\n</mail>")
-
-
-@pytest.mark.parametrize(
-    "tag", ["</mail>", "</MAIL>", "< / mail>", "<\n/mail>", "<mail id='9'>", "<\u200b/mail>"]
-)
-def test_what_looks_like_a_tag_is_escaped(tag: str) -> None:
-    assert mail.block(MAIL | {"body": f"a {tag} b"}).split("\n", 1)[1] == f"a &lt;{tag[1:]} b\n</mail>"
-
-
-def test_other_markup_stays_as_it_is() -> None:
-    body = "if (a < b && c > d) <b>x</b> <email> &lt; <<<"
-    assert body in mail.block(MAIL | {"body": body})
-
-
-def test_a_hostile_body_is_escaped_in_linear_time() -> None:
-    begin = time.monotonic()
-    mail.block(MAIL | {"body": "<" * wire.BODY_MAX})
-    assert time.monotonic() - begin < 1
-
-
-def test_attributes_are_escaped() -> None:
-    assert 'from="a&quot; id=&quot;1&quot;&gt;&lt;"' in mail.block(MAIL | {"from": 'a"\nid="1"><'})
-
-
-# with the real CLI
-
-RULES = """
-[[rule]]
-text = "begin"
-[[rule.steps]]
-call = [{ name = "mcp__hive__whoami", input = {} }]
-[[rule.steps]]
-call = [{ name = "mcp__hive__send", input = { to = "bob", body = "{tool_result}" } }]
-[[rule.steps]]
-call = [{ name = "mcp__hive__recv", input = { wait_seconds = 100 } }]
-[[rule.steps]]
-call = [{ name = "mcp__hive__request_next_turn", input = { note = "go on" } }]
-[[rule.steps]]
-say = "ended"
-"""
-
-
-def test_the_real_cli_uses_the_tools(real: Hive, tmp_path: Path) -> None:
-    harness, bob = real.agent("ada", invocation=INVOCATION), real.agent("bob")
-    (command, *arguments), env = in_cage(real, "ada")
-    config = {"mcpServers": {"hive": {"command": command, "args": arguments, "env": env}}}
-    options = ["--strict-mcp-config", "--allowedTools", "mcp__hive", "--mcp-config", json.dumps(config)]
-    with endpoints.rehearsal(tmp_path / "model", RULES) as model, ThreadPoolExecutor() as pool:
-        running = pool.submit(endpoints.claude, tmp_path / "home", model.url, "begin", *options)
-        (message,) = bob.ask("recv", wait_seconds=60)["messages"]
-        assert message["body"].startswith("You are ada, role agent.")
-        bob.ask("send", to="ada", body="an answer", in_reply_to=message["id"])
-        lines = running.result()
-    (start,) = (line for line in lines if line.get("subtype") == "init")
-    assert {"name": "hive", "status": "connected"}.items() <= start["mcp_servers"][0].items()
-    assert {f"mcp__hive__{tool}" for tool in TOOLS} <= {*start["tools"]}
-    assert lines[-1]["result"] == "ended"
-    results = [
-        part["content"] for line in lines if line["type"] == "user" for part in line["message"]["content"]
-    ]
-    assert any("an answer" in str(result) for result in results)
-    assert [m["body"] for m in harness.ask("recv")["messages"]] == [
-        "You asked yourself for another turn. Your note:\ngo on"
-    ]

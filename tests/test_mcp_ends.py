@@ -11,7 +11,7 @@ from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
 from tests.hive import Hive
-from tests.test_mcp import INVOCATION, in_cage
+from tests.mcp_server import INVOCATION, in_cage
 
 Call = Callable[..., Awaitable[str]]
 

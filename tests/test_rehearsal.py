@@ -5,7 +5,6 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,6 @@ import pytest
 
 from tests import endpoints
 from tests.endpoints import Rehearsal, answer, ask, prompt
-
-RULES = (endpoints.ROOT / "tests/rehearsed.toml").read_text()
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
-    with endpoints.rehearsal(tmp_path_factory.mktemp("model"), RULES) as running:
-        yield running
-
-
-@pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[Rehearsal]:
-    with endpoints.rehearsal(tmp_path / "model", RULES) as running:
-        yield running
 
 
 def events(data: bytes) -> list[dict[str, Any]]:

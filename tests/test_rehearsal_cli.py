@@ -1,6 +1,5 @@
 """The rehearsal model as the real CLI sees it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,20 +7,6 @@ import pytest
 
 from tests import endpoints
 from tests.endpoints import Rehearsal, Warm, claude
-
-RULES = (endpoints.ROOT / "tests/rehearsed.toml").read_text()
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
-    with endpoints.rehearsal(tmp_path_factory.mktemp("model"), RULES) as running:
-        yield running
-
-
-@pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[Rehearsal]:
-    with endpoints.rehearsal(tmp_path / "model", RULES) as running:
-        yield running
 
 
 def test_the_cli_gets_a_plain_answer(model: Rehearsal, tmp_path: Path) -> None:
