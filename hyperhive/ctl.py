@@ -45,12 +45,8 @@ def status(args: argparse.Namespace) -> int:
 def list_agents(args: argparse.Namespace) -> int:
     with connect() as client:
         agents = with_states(client.call("agents")["agents"])
-    if args.json:
-        ctl_text.print_json(agents)
-    elif agents:
-        ctl_text.print_table(ctl_show.AGENTS, [ctl_show.agent_row(agent) for agent in agents])
-    else:
-        print("There are no agents yet. (hivectl spawn NAME)", file=sys.stderr)
+    nothing = "There are no agents yet. (hivectl spawn NAME)"
+    ctl_text.print_list(agents, ctl_show.AGENTS, ctl_show.agent_row, nothing, as_json=args.json)
     return 0
 
 

@@ -155,12 +155,7 @@ def loose_ends(args: argparse.Namespace) -> int:
         if args.agent:
             known(client, args.agent)
     ends = [end for end in ends if args.agent in (None, end["agent"])]
-    if args.json:
-        ctl_text.print_json(ends)
-    elif ends:
-        ctl_text.print_table(ENDS, [end_row(end) for end in ends])
-    else:
-        print("Nothing waits.", file=sys.stderr)
+    ctl_text.print_list(ends, ENDS, end_row, "Nothing waits.", as_json=args.json)
     return 0
 
 
@@ -189,12 +184,7 @@ def dead(args: argparse.Namespace) -> int:
             op, key = ("retry", "requeued") if args.retry else ("drop", "dropped")
             return end_dead(args, client, op, key)
         letters = all_dead(client)
-    if args.json:
-        ctl_text.print_json(letters)
-    elif letters:
-        ctl_text.print_table(DEAD, [dead_row(letter) for letter in letters])
-    else:
-        print("No dead letters.", file=sys.stderr)
+    ctl_text.print_list(letters, DEAD, dead_row, "No dead letters.", as_json=args.json)
     return 0
 
 

@@ -3,11 +3,12 @@
 import json
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hyperhive import span
+from hyperhive.wire import Message
 
 if TYPE_CHECKING:
     # rich takes longer to import than most verbs run (65 ms): only what draws imports it, when it draws
@@ -131,6 +132,22 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
         console().print(rich_table(columns, rows))
     else:
         print(plain_table(columns, rows))
+
+
+def print_list(
+    found: Sequence[Message],
+    columns: Sequence[Column],
+    row: Callable[[Message], Sequence[str]],
+    nothing: str,
+    *,
+    as_json: bool,
+) -> None:
+    if as_json:
+        print_json(found)
+    elif found:
+        print_table(columns, [row(each) for each in found])
+    else:
+        print(nothing, file=sys.stderr)
 
 
 def print_json(value: Any) -> None:
