@@ -64,9 +64,10 @@ def section(title: str) -> str:
 
 
 def entries(title: str) -> dict[str, str]:
-    """A definition list: term, and the text below it."""
-    parts = re.split(r"^([a-z_][\w-]*)\n(?=    )", section(title), flags=re.M)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
+    """A definition list: term, and the text below it; several terms may share one."""
+    parts = re.split(r"^([a-z_]\w*(?:, [a-z_]\w*)*)\n(?=    )", section(title), flags=re.M)
+    pairs = zip(parts[1::2], parts[2::2], strict=True)
+    return {term: text for terms, text in pairs for term in terms.split(", ")}
 
 
 def fields(text: str) -> dict[str, str]:

@@ -33,12 +33,12 @@ def type_of(getter: object, args: Env) -> str:
     return PLAIN[args["kind"]]
 
 
-def presence(function: FunctionType, name: str) -> tuple[str, str]:
+def presence(function: FunctionType, name: str, key: ast.expr) -> tuple[str, str]:
     """What the function asks about a field before it reads it: may it be left out, may it be null."""
     code = ast.unparse(tree_of(function))
-    if re.search(rf"\.get\('{name}'\)", code):
+    if re.search(rf"\.get\(('{name}'|{re.escape(ast.unparse(key))})\)", code):
         return "?", " or null"
-    return ("?", "") if f"'{name}' in " in code else ("", "")
+    return ("?", "") if re.search(rf"'{name}' (not )?in ", code) else ("", "")
 
 
 @dataclass
@@ -50,6 +50,7 @@ class Reader:
     env: Env
     objects: dict[str, str]  # the variables that hold the message or an object in it: 'agent.' and the like
     fields: dict[str, str] = field(default_factory=dict)
+    sometimes: bool = False  # it is called for some requests only, and so reads what others need not have
 
     def read(self) -> dict[str, str]:
         for child in ast.iter_child_nodes(tree_of(self.function)):
@@ -79,12 +80,24 @@ class Reader:
         if isinstance(node, ast.DictComp | ast.ListComp) and len(node.generators) == 1:
             self.loop(node)
             return
+        if isinstance(node, ast.FunctionDef) and node.args.args:
+            return  # it is followed where it is called
+        if isinstance(node, ast.If):
+            self.condition(node)
+            return
         if isinstance(node, ast.Assign):
             self.assigned(node)
         if isinstance(node, ast.Call):
             self.call(node)
         for child in branches(node, self.socket):
             self.visit(child)
+
+    def condition(self, node: ast.If) -> None:
+        self.visit(node.test)
+        before, self.sometimes = self.sometimes, True
+        for child in [*node.body, *node.orelse]:
+            self.visit(child)
+        self.sometimes = before
 
     def assigned(self, node: ast.Assign) -> None:
         name = ast.unparse(node.targets[0])
@@ -109,6 +122,13 @@ class Reader:
         self.env.update(before)
 
     def call(self, node: ast.Call) -> None:
+        inner = [
+            each
+            for each in ast.walk(tree_of(self.function))
+            if isinstance(each, ast.FunctionDef) and each.name == ast.unparse(node.func)
+        ]
+        if inner:
+            self.inner(inner[0], node)
         target = resolve(node.func, self.function)
         if not is_ours(target):
             return
@@ -117,7 +137,7 @@ class Reader:
         bound.apply_defaults()
         args = {name: self.value(value) for name, value in bound.arguments.items()}
         if target in GETTERS:
-            self.got(target, node.args[0], args)
+            self.got(target, node.args[0], node.args[1], args)
             return
         texts = {
             name: ast.unparse(value)
@@ -125,16 +145,26 @@ class Reader:
             if isinstance(value, ast.expr)
         }
         if given := {name: self.objects[text] for name, text in texts.items() if text in self.objects}:
-            Reader(self.socket, target, args, given, self.fields).read()
+            Reader(self.socket, target, args, given, self.fields, self.sometimes).read()
 
-    def got(self, getter: object, source: ast.expr, args: Env) -> None:
+    def inner(self, function: ast.FunctionDef, node: ast.Call) -> None:
+        """A function within this one, which has the message from around it."""
+        before = dict(self.env)
+        names = [arg.arg for arg in function.args.args]
+        self.env.update(zip(names, [self.value(arg) for arg in node.args], strict=True))
+        for child in function.body:
+            self.visit(child)
+        self.env.clear()
+        self.env.update(before)
+
+    def got(self, getter: object, source: ast.expr, key: ast.expr, args: Env) -> None:
         name = args["key"]
         if isinstance(source, ast.Dict):  # wire.get_text({key: value}, key, limit): each of a list
             path = next(path for path in self.fields if path.rstrip("?") == name)
             self.fields[path] = self.fields[path].replace("?", type_of(getter, args))
             return
-        optional, null = presence(self.function, name)
-        optional = "?" if args.get("default") is not None else optional
+        optional, null = presence(self.function, name, key)
+        optional = "?" if self.sometimes or args.get("default") is not None else optional
         self.fields[f"{self.objects[ast.unparse(source)]}{name}{optional}"] = type_of(getter, args) + null
 
 
