@@ -101,8 +101,8 @@ class Broker:
             return "forbidden"
         return ""
 
-    async def answer(self, connection: Connection, message: wire.Message) -> wire.Message:
-        return await operations.answer(self, connection, message)
+    def answer(self, connection: Connection, message: wire.Message) -> Awaitable[wire.Message]:
+        return operations.answer(self, connection, message)
 
     def lost(self, connection: Connection) -> None:
         self.operators.discard(connection)

@@ -1,6 +1,7 @@
 """What happened, for the journal: one MESSAGE_ID per event, with an entry in hyperhive.catalog."""
 
 import sys
+from functools import cache
 from pathlib import Path
 
 from systemd import journal
@@ -26,10 +27,17 @@ def log(event: str, text: str, *, agent: str, notice: bool = False, **fields: ob
     # not journal.send(): it reads the stack for CODE_FILE=, which here takes longer than all the rest
     journal.sendv(
         f"MESSAGE={text}",
+        *head(event, NOTICE if notice else INFO),
+        f"HIVE_AGENT={agent}",
+        *[f"{key}={value}" for key, value in fields.items() if value is not None],
+    )
+
+
+@cache
+def head(event: str, priority: int) -> tuple[str, ...]:
+    return (
         f"MESSAGE_ID={IDS[event]}",
         f"SYSLOG_IDENTIFIER={PROGRAM}",
-        f"PRIORITY={NOTICE if notice else INFO}",
+        f"PRIORITY={priority}",
         f"HIVE_EVENT={event}",
-        f"HIVE_AGENT={agent}",
-        *(f"{key}={value}" for key, value in fields.items() if value is not None),
     )

@@ -26,7 +26,7 @@ TROUBLE = {"auth-failed": "needs_login", "rate-limited": "rate_limited"}
 OUTCOMES = "ok compacted prompt-too-long rate-limited auth-failed refused timed-out crashed".split()
 
 
-async def answer(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
+def answer(broker: Broker, connection: Connection, message: wire.Message) -> Awaitable[wire.Message]:
     op = wire.get(message, "op", str)
     operation = operation_of(broker, connection, op)
     if not operation:
@@ -36,7 +36,7 @@ async def answer(broker: Broker, connection: Connection, message: wire.Message) 
             raise Problem("forbidden", "say hello first")
         if op in HARNESS and connection.role != "harness":
             raise Problem("forbidden", f"'{op}' is the harness's")
-    return await operation(broker, connection, message)
+    return operation(broker, connection, message)
 
 
 def operation_of(broker: Broker, connection: Connection, op: str) -> Operation | None:

@@ -1,8 +1,10 @@
 """hive.db: mail and agents. Every method runs on the writer's thread, inside its transaction."""
 
 import sqlite3
+import time
 from collections import Counter
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from sqlite_utils import Database, Migrations
 
 from hyperhive import database, names
 from hyperhive.problem import Problem
+from hyperhive.wire import ID_MAX
 
 UNDELIVERED_MAX = 10_000  # per sender
 ATTEMPTS_MAX = 5
@@ -17,9 +20,11 @@ LEASE_BYTES_MAX = 256 * 1024
 
 Row = dict[str, Any]
 
-# By itself the planner takes message_recipient, and looks at all that the recipient ever got.
+# What is read of the table, each with the index of its name: by itself the planner may choose another.
 QUEUED = "message indexed by message_queued where state = 'queued'"
 LEASED = "message indexed by message_leased where state = 'leased'"
+ENDED = "message indexed by message_recipient where state not in ('queued', 'leased')"
+INSERT = "insert into message(sender, recipient, body, sent_at, key, in_reply_to) values (?, ?, ?, ?, ?, ?)"
 
 migrations = Migrations("hive")
 
@@ -81,8 +86,40 @@ def seen(db: Database) -> None:
     """)
 
 
+@migrations()
+def lean(db: Database) -> None:
+    """A send writes three pages, not five. Without autoincrement it is prune() that keeps ids unique."""
+    db.executescript("""
+        create table lean(
+            id integer primary key, sender text not null, recipient text not null,
+            body text not null, sent_at text not null, key text, in_reply_to integer,
+            state text not null default 'queued', attempts integer not null default 0,
+            invocation text, done_at text, reason text,
+            settled integer not null default 0, seen integer not null default 0
+        ) strict;
+        insert into lean select id, sender, recipient, body, sent_at, key, in_reply_to, state, attempts,
+            invocation, done_at, reason, settled, seen from message;
+        drop table message;
+        alter table lean rename to message;
+        create index message_queued on message(recipient, id) where state = 'queued';
+        create index message_leased on message(recipient, id) where state = 'leased';
+        create index message_recipient on message(recipient, id) where state not in ('queued', 'leased');
+        create index message_sender on message(sender, id);
+        create unique index message_key on message(sender, key, recipient) where key is not null;
+        create index message_dead on message(id) where state = 'dead';
+        create index message_dropped on message(id) where state = 'dropped';
+        create index message_ended on message(done_at) where state in ('done', 'dropped');
+    """)
+
+
 def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return stamp(time.time_ns() // 1_000_000)
+
+
+@lru_cache(1)  # messages that share a commit mostly share the millisecond
+def stamp(milliseconds: int) -> str:
+    at = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def as_mail(row: Row) -> Row:
@@ -162,12 +199,9 @@ class Store:
             raise Problem("queue-full", f"{sender} has {UNDELIVERED_MAX} undelivered messages", hint=hint)
         ahead = self.queued[recipients[0]] if recipients else 0
         at = now()
-        columns = "sender, recipient, body, sent_at, key, in_reply_to"
-        insert = f"insert into message({columns}) values (?, ?, ?, ?, ?, ?)"  # noqa: S608
         sent = []
         for recipient in recipients:
-            values = (sender, recipient, body, at, key, in_reply_to)
-            rowid = self.db.execute(insert, values).lastrowid
+            rowid = self.db.execute(INSERT, (sender, recipient, body, at, key, in_reply_to)).lastrowid
             sent.append({"id": rowid, "sender": sender, "recipient": recipient, "body": body})
             sent[-1] |= {"sent_at": at, "in_reply_to": in_reply_to, "attempts": 0, "seen": 0}
             self.queued[recipient] += 1
@@ -265,24 +299,30 @@ class Store:
 
     def mail(self, who: str | None, state: str | None, before: int, limit: int) -> list[Row]:
         """Newest first."""
-        # Two walks along an index, newest first; with an `or` SQLite sorts all mail that `who` ever had.
-        sides = (
-            ("recipient = ?", "sender = ? and recipient != sender") if who is not None else ("? is null",)
-        )
+        if state is None:
+            table, received = "message where true", [QUEUED, LEASED, ENDED]
+        elif state == "done":
+            table, received = "message where state = 'done'", [f"{ENDED} and state = 'done'"]
+        else:  # little beside all the rest, and with an index of its own
+            table = f"message indexed by message_{state} where state = '{state}'"
+            received = [table]
+        if who is None:
+            return self.newest([f"{table} and ? is null"], who, before, limit)
+        sources = [f"{each} and recipient = ?" for each in received]
+        return self.newest([*sources, f"{table} and sender = ? and recipient != sender"], who, before, limit)
+
+    def newest(self, sources: list[str], who: str | None, before: int, limit: int) -> list[Row]:
+        """A walk along an index for each; with an `or` SQLite sorts all mail that `who` ever had."""
         found: list[Row] = []
-        for side in sides:
-            # What waits or is dead is little beside all the rest, and has an index of its own.
-            index = f"indexed by message_{state}" if state in ("queued", "leased", "dead") else ""
-            where = f"state = '{state}'" if state is not None else "true"
-            query = f"select * from message {index} where {where} and {side} and id < ?"  # noqa: S608
-            found += self.rows(f"{query} order by id desc limit ?", who, before, limit)
+        for source in sources:
+            query = f"select * from {source} and id < ? order by id desc limit ?"  # noqa: S608
+            found += self.rows(query, who, before, limit)
         found.sort(key=lambda row: -row["id"])
         return [as_record(row) for row in found[:limit]]
 
     def inbox(self, limit: int, *, unread_only: bool) -> list[Row]:
-        table = f"{QUEUED} and" if unread_only else "message where"
-        query = f"select * from {table} recipient = ? order by id desc limit ?"  # noqa: S608
-        return [as_record(row) for row in self.rows(query, names.OPERATOR, limit)]
+        tables = [QUEUED] if unread_only else [QUEUED, ENDED]
+        return self.newest([f"{table} and recipient = ?" for table in tables], names.OPERATOR, ID_MAX, limit)
 
     def states(self) -> Row:
         """How much is queued and leased for agents, and how much is dead."""

@@ -15,12 +15,14 @@ RECV_WAIT_MAX = 180  # seconds
 RECV_COUNT_MAX = 100
 ID_MAX = 2**63 - 1
 
-ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))  # json.dumps would make one each time
+# json.loads and json.dumps look at their options each time, which takes as long as the work itself
+DECODER = json.JSONDecoder()
+ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
 
 
 def decode(line: bytes) -> Message:
     try:
-        message = json.loads(line)
+        message = DECODER.decode(line.decode())
     except (ValueError, RecursionError) as e:
         raise Problem("bad-request", f"not JSON: {e}") from e
     if not isinstance(message, dict):
