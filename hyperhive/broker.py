@@ -64,6 +64,7 @@ class Broker:
             self.add_agent(row)
         self.operators: set[Connection] = set()
         self.subscribers: set[Connection] = set()
+        self.untold: list[Row] = []  # new mail of which the journal, subscribers and FIFOs are to hear
         self.sequence = itertools.count(1)
         self.spawning: dict[int, asyncio.Future[wire.Message]] = {}
         self.tasks: set[asyncio.Task[Any]] = set()
@@ -264,9 +265,15 @@ class Broker:
             lambda: self.store.send(sender, recipients, body, in_reply_to, key)
         )
         if new:
-            # The sender need not wait while the others are told.
-            asyncio.get_running_loop().call_soon(self.sent, rows)
+            # The senders of this group need not wait while the others are told.
+            if not self.untold:
+                asyncio.get_running_loop().call_soon(self.tell)
+            self.untold += rows
         return [row["id"] for row in rows], ahead
+
+    def tell(self) -> None:
+        rows, self.untold = self.untold, []
+        self.sent(rows)
 
     def sent(self, rows: list[Row]) -> None:
         for row in rows:

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable
+from contextvars import Context
 from typing import Any, TypeVar
 
 from hyperhive.problem import Problem
@@ -14,6 +15,28 @@ Parked = dict[str, tuple[str, int]]  # recipient → (invocation, max): who take
 Given = dict[str, list[Row]]
 
 DISK_RETRY = 1.0  # seconds until the parked are tried again; a full disk gives no sign when it has room
+
+
+class Outcome(asyncio.Future[T]):
+    """Of a change. A connection's request goes on the moment it is known, not in the loop's next turn."""
+
+    request: Callable[[Any], object] | None = None
+
+    def add_done_callback(self, callback: Callable[[Any], object], *, context: Context | None = None) -> None:
+        if context:  # a Task names its own
+            super().add_done_callback(callback, context=context)
+        else:
+            self.request = callback
+
+    def settle(self, result: Any) -> None:
+        if self.cancelled():
+            return
+        if isinstance(result, Problem):
+            self.set_exception(result)
+        else:
+            self.set_result(result)
+        if self.request:
+            self.request(self)
 
 
 class Writer:
@@ -30,15 +53,15 @@ class Writer:
         self.store = store
         self.parked = parked
         self.after = after
-        self.changes: list[tuple[Change, asyncio.Future[Any]]] = []
+        self.changes: list[tuple[Change, Outcome[Any]]] = []
         self.wanted = False
 
-    def do(self, change: Callable[[], T]) -> asyncio.Future[T]:
+    def do(self, change: Callable[[], T]) -> Outcome[T]:
         """The result of change(), once it is on disk."""
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self.changes.append((change, future))
+        outcome: Outcome[T] = Outcome()
+        self.changes.append((change, outcome))
         self.want()
-        return future
+        return outcome
 
     def want(self) -> None:
         if not self.wanted:
@@ -58,15 +81,9 @@ class Writer:
         except BaseException:
             asyncio.get_running_loop().stop()  # ours: end with a traceback, and let systemd start us again
             raise
-        # Futures first: a sender hears before the events of its message do.
-        for (_, future), result in zip(changes, results, strict=True):
-            if future.cancelled():
-                continue
-            if isinstance(result, Problem):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
-        self.after(given)
+        self.after(given)  # before a request goes on that might change who is parked
+        for (_, outcome), result in zip(changes, results, strict=True):
+            outcome.settle(result)
 
     def commit(self, changes: list[Change], *, give: bool = True) -> tuple[list[Any], Given]:
         store = self.store

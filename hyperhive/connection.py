@@ -66,6 +66,7 @@ class Connection(asyncio.BufferedProtocol):
         self.transport: asyncio.Transport | None = None
         self.buffer = bytearray()
         self.pending = 0
+        self.reading = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -78,19 +79,27 @@ class Connection(asyncio.BufferedProtocol):
         return ARRIVED
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.buffer += ARRIVED[:nbytes]
+        data = bytes(ARRIVED[:nbytes])
+        if not self.buffer and data.find(b"\n") == nbytes - 1:
+            self.take(data)  # one whole line, as most come
+            self.read_on()
+            return
+        self.buffer += data
         while (end := self.buffer.find(b"\n")) >= 0 and self.transport:
             line = bytes(self.buffer[:end])
             del self.buffer[: end + 1]
             if len(line) > wire.LINE_MAX:
                 break
-            self.pending += 1
-            Request(self.handle(line), self.handled).step()
+            self.take(line)
         if len(self.buffer) > wire.LINE_MAX or end >= 0:
             # Where the next line starts is anybody's guess from here on.
             self.refuse(Problem("line-too-long", f"a line is over {wire.LINE_MAX} bytes"))
         else:
             self.read_on()
+
+    def take(self, line: bytes) -> None:
+        self.pending += 1
+        Request(self.handle(line), self.handled).step()
 
     def handled(self) -> None:
         self.pending -= 1
@@ -98,12 +107,14 @@ class Connection(asyncio.BufferedProtocol):
 
     def read_on(self) -> None:
         """Read only from a peer that reads, and only as much as we can answer."""
-        if not self.transport or self.transport.is_closing():
+        wanted = self.pending <= PENDING_MAX and not self.full
+        if wanted == self.reading or not self.transport or self.transport.is_closing():
             return
-        if self.pending > PENDING_MAX or self.full:
-            self.transport.pause_reading()
-        else:
+        self.reading = wanted
+        if wanted:
             self.transport.resume_reading()
+        else:
+            self.transport.pause_reading()
 
     async def handle(self, line: bytes) -> None:
         number: Any = None
@@ -115,10 +126,10 @@ class Connection(asyncio.BufferedProtocol):
                 raise Problem("bad-request", "'id' must be int")
             if message.get("v", wire.VERSION) != wire.VERSION:
                 raise Problem("bad-request", f"'v' must be {wire.VERSION}")
-            reply = {"ok": True} | await self.answer(self, message)
+            reply = {"id": number, "ok": True} | await self.answer(self, message)
         except Problem as e:
-            reply = wire.failure(e)
-        self.write({"id": number} | reply)
+            reply = {"id": number} | wire.failure(e)
+        self.write(reply)
 
     def write(self, message: wire.Message) -> None:
         if self.transport:
