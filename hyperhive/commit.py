@@ -22,7 +22,9 @@ class Outcome(asyncio.Future[T]):
 
     request: Callable[[Any], object] | None = None
 
-    def add_done_callback(self, callback: Callable[[Any], object], *, context: Context | None = None) -> None:
+    def add_done_callback(
+        self, callback: Callable[[Any], object], *, context: Context | None = None
+    ) -> None:
         if context:  # a Task names its own
             super().add_done_callback(callback, context=context)
         else:
