@@ -5,21 +5,14 @@ from datetime import UTC, datetime
 
 from hyperhive import names
 from hyperhive.problem import Problem
-from hyperhive.store import Row, Store, now
+from hyperhive.store import ENDED, LEASED, QUEUED, Row, Store, now
 
 QUESTIONS_MAX = 100  # open ones, per asker
 REMINDERS_MAX = 100  # armed ones, per agent
 LISTED_MAX = 200
 
-UNANSWERED = """
-    select m.id, m.sender, m.recipient, m.sent_at, m.body from message m
-    where m.recipient = ? and m.in_reply_to is null and m.settled = 0
-      and m.state in ('queued', 'leased', 'done')
-      and m.sender not in ('system', m.recipient)
-      and not exists (select 1 from message r where r.sender = m.recipient and r.id > m.id
-                      and (r.in_reply_to = m.id or (r.in_reply_to is null and r.recipient = m.sender)))
-    order by m.id desc limit ?
-"""
+LOOKED_AT = 500  # messages got and sent, the newest, among which unanswered ones are looked for
+LOOKED_AT_ALL = 2000  # in the whole hive
 
 
 def stamp(seconds: float) -> str:
@@ -149,23 +142,59 @@ def tell(store: Store, to: str, event: Row) -> list[Row]:
 # loose ends
 
 
-def loose_ends(store: Store, who: str) -> list[Row]:
-    """What waits for an agent or by it, oldest first: {kind, id, agent, with, at, text}."""
+def loose_ends(store: Store, who: str | None) -> list[Row]:
+    """What waits for an agent or by it, or for anybody, oldest first: {kind, id, agent, with, at, text}."""
     ends = []
     for row in questions(store, who):
-        kind, other = (
-            ("question asked", row["asked"]) if row["asker"] == who else ("question owed", row["asker"])
-        )
-        ends.append(end(kind, row["id"], who, other, row["asked_at"], row["question"]))
-    query = "select * from reminder where agent = ? and state = 'armed' limit ?"
+        about = (row["asked_at"], row["question"])
+        if who in (None, row["asker"]):
+            ends.append(end("question asked", row["id"], row["asker"], row["asked"], *about))
+        if who in (None, row["asked"]):
+            ends.append(end("question owed", row["id"], row["asked"], row["asker"], *about))
+    query = "select * from reminder where ifnull(agent = ?, true) and state = 'armed' limit ?"
     for row in store.rows(query, who, LISTED_MAX):
+        reminder = end("reminder", row["id"], row["agent"], row["agent"], row["created_at"], row["message"])
+        ends.append(reminder | {"due_at": row["due_at"]})
+    for row in unanswered(store, who):
         ends.append(
-            end("reminder", row["id"], who, who, row["created_at"], row["message"])
-            | {"due_at": row["due_at"]}
+            end("unanswered mail", row["id"], row["recipient"], row["sender"], row["sent_at"], row["body"])
         )
-    for row in store.rows(UNANSWERED, who, LISTED_MAX):
-        ends.append(end("unanswered mail", row["id"], who, row["sender"], row["sent_at"], row["body"]))
     return sorted(ends, key=lambda each: (str(each["at"]), each["id"]))
+
+
+def unanswered(store: Store, who: str | None) -> list[Row]:
+    """To whom nothing was sent since, and that is no reply: the newest of one agent, or of all."""
+    replied: set[tuple[str, int]] = set()
+    written: set[tuple[str, str]] = set()
+    found: list[int] = []
+    for number, sender, recipient, in_reply_to, open_ in traffic(store, who):
+        if in_reply_to is not None:
+            replied.add((sender, in_reply_to))
+            continue
+        answered = (recipient, sender) in written or (recipient, number) in replied
+        if open_ and not answered and sender not in (names.SYSTEM, recipient) and who in (None, recipient):
+            found.append(number)
+        written.add((sender, recipient))
+    return [store.rows("select * from message where id = ?", number)[0] for number in found[:LISTED_MAX]]
+
+
+def traffic(store: Store, who: str | None) -> list[tuple[int, str, str, int | None, int]]:
+    """The newest messages, newest first, without a gap between them."""
+    sources = ["message where ? is null"]
+    if who is not None:
+        sources = [f"{table} and recipient = ?" for table in (QUEUED, LEASED, ENDED)]
+        sources.append("message indexed by message_sender where sender = ?")
+    most = LOOKED_AT_ALL if who is None else LOOKED_AT
+    rows: dict[int, tuple[int, str, str, int | None, int]] = {}
+    oldest = 0
+    for source in sources:
+        columns = "id, sender, recipient, in_reply_to, settled = 0 and state not in ('dead', 'dropped')"
+        query = f"select {columns} from {source} order by id desc limit ?"  # noqa: S608
+        some = {row[0]: tuple(row) for row in store.db.execute(query, (who, most))}
+        if len(some) == most:
+            oldest = max(oldest, min(some))  # of what came before, we see a part only
+        rows |= some
+    return [rows[number] for number in sorted(rows, reverse=True) if number >= oldest]
 
 
 def end(kind: str, number: int, who: str, other: str, at: str, text: str) -> Row:

@@ -110,12 +110,8 @@ async def loose_ends(broker: Broker, connection: Connection, message: wire.Messa
     everybody = wire.get(message, "all", bool, connection.who == names.OPERATOR)
     if everybody and connection.who not in (names.OPERATOR, names.MANAGER):
         raise Problem("forbidden", "only the manager and the operator see what others have")
-    who = sorted([*broker.agents, names.OPERATOR]) if everybody else [connection.who]
-
-    def look() -> list[wire.Message]:
-        return [end for name in who for end in ends.loose_ends(broker.store, name)]
-
-    found = await broker.writer.do(look)
+    who = None if everybody else connection.who
+    found = await broker.writer.do(lambda: ends.loose_ends(broker.store, who))
     age = time.time()
     return {"loose_ends": [end | {"age": max(0, round(age - ends.seconds_of(end["at"])))} for end in found]}
 

@@ -1,11 +1,16 @@
 """Questions, reminders, loose ends, dead letters: over the real broker's sockets."""
 
 import json
+import sqlite3
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hyperhive.ends import loose_ends
+from hyperhive.operations import STATES
+from hyperhive.store import Store
 from tests.hive import Hive, Peer
 
 
@@ -219,3 +224,34 @@ def test_there_is_a_limit_to_what_one_may_have_open(here: Hive) -> None:
     ada = here.agent("ada")
     assert fill(ada, "ask", question="q?") == "too-many"
     assert fill(ada, "remind", message="m", delay=600) == "too-many"
+
+
+def test_an_id_is_not_given_twice_after_a_prune(here: Hive) -> None:
+    operator, bob = here.operator(), here.agent("bob")
+    (number,) = operator.ask("send", to="bob", body="done")["ids"]
+    bob.ask("recv")
+    bob.ask("ack")
+    with sqlite3.connect(here.state / "db/hive.db", timeout=20) as db:
+        db.execute("update message set done_at = '2001-01-01T00:00:00.000Z'")
+    here.system().ask("prune", days=1)
+    assert operator.ask("send", to="bob", body="next")["ids"][0] > number
+
+
+def test_no_listing_sorts_what_has_ended_or_looks_at_all_of_it(tmp_path: Path) -> None:
+    store = Store(tmp_path / "hive.db")
+    asked: list[str] = []
+    store.db.set_trace_callback(asked.append)
+    for who in ("ada", None):
+        loose_ends(store, who)
+        for state in (None, *STATES):
+            store.mail(who, state, 2**60, 10)
+    store.inbox(10, unread_only=False)
+    store.db.set_trace_callback(None)
+    queries = [query for query in asked if "from message" in query]
+    assert len(queries) > 20
+    for query in queries:
+        plan = [row["detail"] for row in store.db.execute(f"explain query plan {query}")]
+        waits = "message_queued" in query or "message_leased" in query  # that much may be sorted
+        assert waits or "USE TEMP B-TREE FOR ORDER BY" not in plan, query
+        # from the newest on, until there are enough
+        assert "SCAN message" not in plan or "order by id desc limit" in query, query
