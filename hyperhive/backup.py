@@ -8,7 +8,7 @@ import sqlite3
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from io import BytesIO
 from pathlib import Path
@@ -26,7 +26,7 @@ FORMAT = 1
 TABLES = {"hive.db": "message", "stats.db": "turns"}
 CHUNK = 1024 * 1024
 
-Fetch = Callable[[str, int], Iterator[bytes]]  # (name, bytes): what the broker gives, part by part
+Ask = Callable[[str, int], bytes]  # (name, offset): what the broker gives next, nothing at the end
 
 
 # make one
@@ -35,26 +35,28 @@ Fetch = Callable[[str, int], Iterator[bytes]]  # (name, bytes): what the broker 
 class Incoming:
     """A database on its way from the broker, as a file to read."""
 
-    def __init__(self, parts: Iterator[bytes]) -> None:
-        self.parts = parts
+    def __init__(self, ask: Ask, name: str) -> None:
+        self.ask, self.name = ask, name
+        self.offset = 0
         self.buffer = b""
         self.digest = hashlib.sha256()
 
     def read(self, size: int) -> bytes:
-        while len(self.buffer) < size and (data := next(self.parts, b"")):
+        while len(self.buffer) < size and (data := self.ask(self.name, self.offset)):
+            self.offset += len(data)
             self.digest.update(data)
             self.buffer += data
         part, self.buffer = self.buffer[:size], self.buffer[size:]
         return part
 
 
-def write(path: Path, snapshot: Message, fetch: Fetch, version: str) -> None:
+def write(path: Path, snapshot: Message, ask: Ask, version: str) -> None:
     """The file is there when all of it is on disk, and only its owner can read it."""
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".hive-backup-") as folder:
         new = Path(folder) / "new"
         new.touch(mode=0o600)
         with tarfile.open(new, "w", format=tarfile.PAX_FORMAT) as tar:
-            files = {about["name"]: add(tar, about, fetch) for about in snapshot["files"]}
+            files = {about["name"]: add(tar, about, ask) for about in snapshot["files"]}
             manifest = {"format": FORMAT, "version": version, "at": snapshot["at"], "files": files}
             text = json.dumps(manifest, indent=2).encode()
             tar.addfile(entry(MANIFEST, len(text)), BytesIO(text))
@@ -63,8 +65,8 @@ def write(path: Path, snapshot: Message, fetch: Fetch, version: str) -> None:
     sync(path.parent)
 
 
-def add(tar: tarfile.TarFile, about: Message, fetch: Fetch) -> Message:
-    incoming = Incoming(fetch(about["name"], about["bytes"]))
+def add(tar: tarfile.TarFile, about: Message, ask: Ask) -> Message:
+    incoming = Incoming(ask, about["name"])
     tar.addfile(entry(about["name"], about["bytes"]), incoming)  # type: ignore[arg-type]
     return {"bytes": about["bytes"], "sha256": incoming.digest.hexdigest()}
 

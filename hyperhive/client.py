@@ -4,15 +4,12 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 
 from hyperhive import wire
 from hyperhive.problem import EX_TEMPFAIL, Problem
 from hyperhive.wire import Message
 
 ANSWER_WAIT = 30.0  # seconds beyond what the request itself may wait
-AHEAD_MAX = 4  # requests without an answer, in a row of them
 RETRY = 0.1  # seconds: a socket that is not there yet has no event that the standard library can wait for
 # 'no-harness' too: after a restart of the broker a tool may be back before the harness.
 AWAY = frozenset({"unreachable", "no-harness"})
@@ -40,39 +37,18 @@ class Connection:
             raise Lost(e.strerror or str(e)) from e
 
     def ask(self, request: Message, timeout: float) -> Message:
-        (answer,) = self.ask_all([request], timeout)
-        return answer
-
-    def ask_all(self, requests: Iterable[Message], timeout: float) -> Iterator[Message]:
-        """For what the broker answers in order: the next requests are sent before an answer has come."""
-        ahead = 0
-        for request in requests:
-            self.last_id += 1
-            with self.talking(request, timeout):
-                self.sock.sendall(wire.encode({"v": wire.VERSION, "id": self.last_id, **request}))
-            ahead += 1
-            if ahead == AHEAD_MAX:
-                ahead -= 1
-                yield self.read_answer(request, timeout)
-        for _ in range(ahead):
-            yield self.read_answer(request, timeout)
-
-    def read_answer(self, request: Message, timeout: float) -> Message:
-        with self.talking(request, timeout):
-            line = self.read_line()
-        return checked(wire.decode(line))
-
-    @contextmanager
-    def talking(self, request: Message, timeout: float) -> Iterator[None]:
+        self.last_id += 1
         self.sock.settimeout(timeout)
         try:
-            yield
+            self.sock.sendall(wire.encode({"v": wire.VERSION, "id": self.last_id, **request}))
+            line = self.read_line()
         except TimeoutError as e:
             self.close()  # or its answer would be taken for the next one's
             text = f"the broker did not answer '{request['op']}' within {timeout:.0f} s"
             raise Problem("no-answer", text, exit_status=EX_TEMPFAIL) from e
         except OSError as e:
             raise Lost(e.strerror or str(e)) from e
+        return checked(wire.decode(line))
 
     def read_line(self) -> bytes:
         """A whole line: what a broker wrote that died in the middle of it is none."""
@@ -170,14 +146,6 @@ class Client:
                 raise Problem("lost", f"{e} before it answered", hint="look whether it was done") from e
             text = f"cannot reach the {self.server} at {self.path}: {e}"
             raise Problem("unreachable", text, exit_status=EX_TEMPFAIL) from e
-
-    def call_all(self, op: str, requests: Iterable[Message]) -> Iterator[Message]:
-        """A row of calls on this one connection: they are not tried on the next one."""
-        try:
-            yield from self.connect().ask_all(({"op": op, **fields} for fields in requests), ANSWER_WAIT)
-        except Lost as e:
-            self.drop()
-            raise Problem("lost", f"{e} before it answered", exit_status=EX_TEMPFAIL) from e
 
     def subscribe(self) -> Connection:
         """The connection, which brings events from now on."""

@@ -3,7 +3,6 @@
 import argparse
 import base64
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from hyperhive import ctl_text, ctl_units
@@ -27,21 +26,17 @@ def make(args: argparse.Namespace) -> int:
 
     with connect() as client:
 
-        def fetch(name: str, size: int) -> Iterator[bytes]:
-            first = base64.b64decode(client.call("backup_read", name=name, offset=0)["data"])
-            yield first
-            rest = ({"name": name, "offset": offset} for offset in range(len(first), size, len(first)))
-            for answer in client.call_all("backup_read", rest):
-                yield base64.b64decode(answer["data"])
+        def ask(name: str, offset: int) -> bytes:
+            return base64.b64decode(client.call("backup_read", name=name, offset=offset)["data"])
 
         version = client.call("status")["version"]
         snapshot = client.call("backup", answer_wait=COPY_WAIT)
         try:
-            backup.write(args.file, snapshot, fetch, version)
+            backup.write(args.file, snapshot, ask, version)
         except OSError as e:
             raise Problem("no-file", f"{e.filename or args.file}: {e.strerror or e}") from e
         except Problem as e:
-            if e.code not in ("no-backup", "lost"):
+            if e.code != "no-backup":
                 raise
             text = "the broker was restarted meanwhile, so there is no backup"
             raise Problem("lost", text, hint="run it again", exit_status=EX_TEMPFAIL) from e
