@@ -53,10 +53,16 @@ async def serve(broker: Broker) -> None:
         servers.append(await loop.create_unix_server(lambda: broker.connection(who), sock=sock))
 
     async def open_for(agent: Agent) -> None:
-        sock = fds.get(f"agent-{agent.name}")
-        if not (sock and (folder / agent.name / "hive.sock").exists()):
+        name = f"agent-{agent.name}"
+        sock = fds.get(name)
+        if sock and not (folder / agent.name / "hive.sock").exists():
+            # Nobody can connect to it any more, and systemd would keep it beside the new one of that name.
+            notify(f"FDSTOREREMOVE=1\nFDNAME={name}")
+            sock.close()
+            sock = None
+        if not sock:
             sock = agent_socket(folder / agent.name)
-            notify(f"FDSTORE=1\nFDNAME=agent-{agent.name}", fds=[sock.fileno()])
+            notify(f"FDSTORE=1\nFDNAME={name}", fds=[sock.fileno()])
         await listen(agent.name, sock)
 
     broker.registered = open_for

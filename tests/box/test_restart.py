@@ -44,3 +44,17 @@ def test_no_call_fails_when_the_broker_is_restarted_under_load(crew: Crew) -> No
     bodies = len(stored) - len({*told})
     assert bodies == 0, "there is mail that nobody was told of"
     assert crew.property("hive-broker.service", "ActiveState") == "active"
+
+
+def test_a_socket_that_vanished_is_made_anew_and_kept_once(crew: Crew) -> None:
+    crew.spawn("ivy")
+    kept = crew.property("hive-broker.service", "NFileDescriptorStore")
+    socket = crew.root / "run/hyperhive/agents/ivy/hive.sock"
+    for _ in range(2):
+        socket.unlink()
+        before = crew.property("hive-broker.service", "InvocationID")
+        crew.run("systemctl", "restart", "hive-broker.service")
+        crew.until_other("hive-broker.service", before)
+        assert socket.is_socket()
+        assert crew.property("hive-broker.service", "NFileDescriptorStore") == kept
+    assert crew.bash("ivy", "echo here") == "here"
