@@ -180,10 +180,10 @@ def carry_out(places: Places, path: Path) -> None:
                 raise Problem("bad-request", f"{path.name} says that it is request {request.number}")
             agent = deploy(places, request)
             start(request.agent)
-            broker.call("applied", id=number, agent=agent)
+            broker.call("applied", request=number, agent=agent)
         except Problem as e:
             if number:
-                broker.call("apply_failed", id=number, message=str(e))
+                broker.call("apply_failed", request=number, message=str(e))
             path.unlink()
             raise
     path.unlink()

@@ -283,7 +283,7 @@ async def subscribe(broker: Broker, connection: Connection, message: wire.Messag
 
 
 async def applied(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
-    number = wire.get_int(message, "id", 1, wire.ID_MAX)
+    number = wire.get_int(message, "request", 1, wire.ID_MAX)
     agent = wire.get(message, "agent", dict)
     row = {
         "name": names.check(wire.get_text(agent, "name", 64)),
@@ -303,7 +303,7 @@ async def applied(broker: Broker, connection: Connection, message: wire.Message)
 
 
 async def apply_failed(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
-    number = wire.get_int(message, "id", 1, wire.ID_MAX)
+    number = wire.get_int(message, "request", 1, wire.ID_MAX)
     text = wire.get_text(message, "message", 4000)
     await broker.writer.do(lambda: broker.store.end_request(number, "failed", text))
     facts.log("apply_failed", f"Request {number} failed: {text}", agent="", notice=True, HIVE_REQUEST=number)

@@ -42,7 +42,7 @@ def spawn(name: str) -> Step:
     def step(w: World) -> None:
         number = ask_for(w, name)
         about = {"name": name, "role": "manager" if name == "manager" else "agent", "description": ""}
-        w.ok("system", "applied", id=number, agent=about | {"uid_base": BASES[name]})
+        w.ok("system", "applied", request=number, agent=about | {"uid_base": BASES[name]})
         (w.folder / f"state/apply/{number}.json").unlink()
         assert name in w.names()
         w.ok(f"{name}/tool", "whoami")
@@ -53,22 +53,22 @@ def spawn(name: str) -> Step:
 
 def spawn_in_vain(w: World) -> None:
     number = ask_for(w, "eve")
-    w.ok("system", "apply_failed", id=number, message="no")
+    w.ok("system", "apply_failed", request=number, message="no")
     (w.folder / f"state/apply/{number}.json").unlink()
 
 
 def uid_taken(w: World) -> None:
     about = {"name": "eve", "role": "agent", "description": ""} | UID
-    assert w.call("system", "applied", id=99, agent=about)["error"] == "storage"
+    assert w.call("system", "applied", request=99, agent=about)["error"] == "storage"
     assert "eve" not in w.names()
 
 
 def nothing_is_asked_for_again(w: World) -> None:
     w.through(lambda: kill(w))
     assert list((w.folder / "state/apply").glob("*.json")) == []
-    assert w.ok("system", "applied", id=1, agent={"name": "ada", "role": "agent", "description": ""} | UID)[
-        "ok"
-    ]
+    assert w.ok(
+        "system", "applied", request=1, agent={"name": "ada", "role": "agent", "description": ""} | UID
+    )["ok"]
 
 
 UID = {"uid_base": BASES["ada"]}
@@ -78,6 +78,18 @@ def kill(w: World) -> dict[str, Any]:
     w.zygote.kill(w.pid)
     w.reborn()
     return {}
+
+
+def socket_vanishes(w: World) -> None:
+    """A cleaner of /run, say: nobody can connect until the broker is started again."""
+
+    def deed() -> dict[str, Any]:
+        (w.folder / "run/agents/ada/hive.sock").unlink(missing_ok=True)
+        w.leave("ada/tool")
+        return kill(w)
+
+    w.through(deed)
+    w.ok("ada/tool", "whoami")
 
 
 # mail
@@ -358,6 +370,7 @@ BIRTH = [
     spawn_in_vain,
     uid_taken,
     nothing_is_asked_for_again,
+    socket_vanishes,
 ]
 SCENARIOS: dict[str, list[Step]] = {
     "birth": BIRTH,

@@ -343,8 +343,7 @@ def alive(pid: int) -> bool:
 
 
 def write(peer: Peer, op: str, **fields: Any) -> int:
-    number = peer.write(op, **fields)
-    return int(fields.get("id", number))  # hive-apply's requests carry one number for both
+    return peer.write(op, **fields)
 
 
 def answer_to(peer: Peer, number: int) -> Answer:

@@ -127,7 +127,7 @@ class Hive:
             self.bases[name] = BASE + len(self.bases) * 65536
             about = {"name": name, "role": "manager" if name == "manager" else "agent", "description": ""}
             agent = about | {"uid_base": self.bases[name]}
-            assert self.system().ask("applied", id=1, agent=agent)["ok"]
+            assert self.system().ask("applied", request=1, agent=agent)["ok"]
 
     def socket(self, name: str) -> Path:
         return self.run / "agents" / name / "hive.sock"

@@ -108,7 +108,7 @@ def test_spawn_is_queued_for_hive_apply_and_answered_by_it(here: Hive) -> None:
     number = int(queued[0].stem)
     assert operator.ask("spawn", agent="eve", toml="")["error"] == "exists"
     agent = {"name": "eve", "role": "agent", "description": "", "uid_base": 1_300_000_000}
-    here.system().ask("applied", id=number, agent=agent)
+    here.system().ask("applied", request=number, agent=agent)
     answer = operator.answer(asked)
     assert (answer["agent"], answer["uid_base"]) == ("eve", 1_300_000_000)
     here.bases["eve"] = 1_300_000_000
@@ -120,7 +120,7 @@ def test_a_failed_spawn_says_why(here: Hive) -> None:
     asked = operator.write("spawn", agent="eve", toml="")
     while not (queued := list((here.state / "apply").glob("*.json"))):
         assert operator.ask("status")["ok"]
-    here.system().ask("apply_failed", id=int(queued[0].stem), message="no room")
+    here.system().ask("apply_failed", request=int(queued[0].stem), message="no room")
     answer = operator.answer(asked)
     assert (answer["error"], answer["message"]) == ("apply-failed", "no room")
 

@@ -47,7 +47,7 @@ class Mail(RuleBasedStateMachine):
         self.world.start()
         for name in AGENTS:
             about = {"name": name, "role": "manager" if name == "manager" else "agent", "description": ""}
-            self.ask("system", "applied", id=1, agent=about | {"uid_base": BASES[name]})
+            self.ask("system", "applied", request=1, agent=about | {"uid_base": BASES[name]})
         self.letters: dict[int, Letter] = {}
         self.keys: dict[tuple[str, str], tuple[str, list[int]]] = {}  # (sender, key) → (body, ids)
         self.count = 0

@@ -90,7 +90,7 @@ def test_a_storm() -> None:
         world.start()
         for number, name in enumerate(NAMES):
             about = {"name": name, "role": "agent", "description": "", "uid_base": BASE + number * 65536}
-            world.ok("system", "applied", id=number + 1, agent=about)
+            world.ok("system", "applied", request=number + 1, agent=about)
         storm = Storm(world)
         with ThreadPoolExecutor(2 * SENDERS + 1) as pool:
             jobs: list[Future[None]] = [pool.submit(storm.kill)]
