@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from hyperhive import ctl_backup, ctl_ends, ctl_mail, ctl_show, ctl_text, ctl_units, names
+from hyperhive import ctl_backup, ctl_ends, ctl_mail, ctl_show, ctl_text, ctl_units
 from hyperhive.ctl_verb import Run, connect
 from hyperhive.problem import EX_CONFIG, Problem
 from hyperhive.wire import Message
@@ -31,10 +31,8 @@ def status(args: argparse.Namespace) -> int:
         with connect() as client:
             about = client.call("status")
             agents = with_states(client.call("agents")["agents"])
-            asked = client.call("questions")["questions"]
     except Problem as e:
         raise Problem(e.code, str(e), hint=e.hint) from e  # 1, not 75: who asks "is it well?" has an answer
-    about["questions"] = sum(question["asked"] == names.OPERATOR for question in asked)
     if args.json:
         ctl_text.print_json(about | {"states": Counter(agent["state"] for agent in agents)})
     else:

@@ -325,11 +325,16 @@ class Store:
         return self.newest([f"{table} and recipient = ?" for table in tables], names.OPERATOR, ID_MAX, limit)
 
     def states(self) -> Row:
-        """How much is queued and leased for agents, and how much is dead."""
+        """How much is queued and leased for agents, how much is dead, and what the operator is asked."""
         leased = "select count(*) n from message where state = 'leased'"
         dead = "select count(*) n from message where state = 'dead'"
-        queued = self.queued.total() - self.queued[names.OPERATOR]
-        return {"queued": queued, "leased": self.rows(leased)[0]["n"], "dead": self.rows(dead)[0]["n"]}
+        asked = "select count(*) n from question where state = 'open' and asked = ?"
+        return {
+            "queued": self.queued.total() - self.queued[names.OPERATOR],
+            "leased": self.rows(leased)[0]["n"],
+            "dead": self.rows(dead)[0]["n"],
+            "questions": self.rows(asked, names.OPERATOR)[0]["n"],
+        }
 
     # agents
 
