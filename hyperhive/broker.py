@@ -354,14 +354,23 @@ class Broker:
         self.wake(agent)
         return agent
 
-    async def apply(self, number: int) -> wire.Message:
-        """Hand a request to hive-apply and wait for what comes of it."""
-        waiting: asyncio.Future[wire.Message] = asyncio.get_running_loop().create_future()
+    async def applied(self, number: int, *, new: bool) -> wire.Message:
+        """What comes of a request; a new one is handed to hive-apply."""
+        waiting = self.spawning.get(number) or asyncio.get_running_loop().create_future()
         self.spawning[number] = waiting
-        for request in await self.writer.do(self.store.requests):
-            if request["id"] == number:
-                self.queue_request(request)
+        request = await self.writer.do(lambda: self.store.request(number))
+        if request["state"] != "queued":
+            self.request_ended(number, request["agent"], request["message"])
+        elif new:
+            self.queue_request(request)
         return await waiting
+
+    def request_ended(self, number: int, agent: str, failure: str | None) -> None:
+        waiting = self.spawning.pop(number, None)
+        if waiting and failure is None:
+            waiting.set_result({"agent": agent, "uid_base": self.agents[agent].uid_base})
+        elif waiting:
+            waiting.set_exception(Problem("apply-failed", failure or ""))
 
     def queue_request(self, request: Row) -> None:
         """The file appears whole or not at all."""

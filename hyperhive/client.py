@@ -13,7 +13,8 @@ ANSWER_WAIT = 30.0  # seconds beyond what the request itself may wait
 RETRY = 0.1  # seconds: a socket that is not there yet has no event that the standard library can wait for
 # 'no-harness' too: after a restart of the broker a tool may be back before the harness.
 AWAY = frozenset({"unreachable", "no-harness"})
-ONCE = frozenset({"ask", "remind", "spawn"})  # doing it again would do it twice, or answer 'exists'
+# Under its key a request can be repeated, which is not done twice, and is answered as it was the first time.
+KEYED = frozenset("send ask answer remind cancel_loose_end read retry drop spawn".split())
 LATER = frozenset({"busy", "queue-full", "storage", "too-many"})
 
 
@@ -116,8 +117,8 @@ class Client:
         return self.greeting
 
     def call(self, op: str, *, answer_wait: float = ANSWER_WAIT, **fields: object) -> Message:
-        if op == "send":
-            fields.setdefault("key", os.urandom(16).hex())  # so that sending it again does not double it
+        if op in KEYED:
+            fields.setdefault("key", os.urandom(16).hex())
         wait = wire.get_int(fields, "wait_seconds", 0, wire.RECV_WAIT_MAX, default=0)
         end = time.monotonic() + wait
         lost_at = 0.0
@@ -135,15 +136,10 @@ class Client:
                 wait = fields["wait_seconds"] = max(0, int(end - time.monotonic()))
 
     def attempt(self, op: str, fields: Message, timeout: float) -> Message:
-        sent = False
         try:
-            connection = self.connect()
-            sent = True
-            return connection.ask({"op": op, **fields}, timeout)
+            return self.connect().ask({"op": op, **fields}, timeout)
         except Lost as e:
             self.drop()
-            if sent and op in ONCE:
-                raise Problem("lost", f"{e} before it answered", hint="look whether it was done") from e
             text = f"cannot reach the {self.server} at {self.path}: {e}"
             raise Problem("unreachable", text, exit_status=EX_TEMPFAIL) from e
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from hyperhive import facts, names, operations_ends, settings, snapshot, wire
+from hyperhive import facts, names, operations_ends, replies, settings, snapshot, wire
 from hyperhive.problem import Problem
 from hyperhive.store import Row, as_mail, now
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 Operation = Callable[["Broker", "Connection", wire.Message], Awaitable[wire.Message]]
 
 VERSION = "0.1.0"
-KEY_MAX = 128
 STATUS_MAX = 200
 STATES = ("queued", "leased", "done", "dead", "dropped")
 # What the manager hears of, once until another turn ends otherwise.
@@ -81,7 +80,7 @@ async def send(broker: Broker, connection: Connection, message: wire.Message) ->
     in_reply_to = (
         wire.get_int(message, "in_reply_to", 1, wire.ID_MAX) if message.get("in_reply_to") else None
     )
-    key = wire.get_text(message, "key", KEY_MAX) if "key" in message else None
+    key = wire.get_text(message, "key", replies.KEY_MAX) if "key" in message else None
     recipients = addressees(broker, connection.who, to)
     ids, ahead = await broker.send(connection.who, recipients, body, in_reply_to, key)
     return {"ids": ids, "ahead": ahead}
@@ -256,22 +255,30 @@ async def inbox(broker: Broker, connection: Connection, message: wire.Message) -
 
 async def read(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
     ids = wire.get_ids(message, "ids")
-    done = await broker.writer.do(lambda: broker.store.read(ids))
-    for number in done:
+
+    def change() -> replies.Done[list[int]]:
+        done = broker.store.read(ids)
+        return {"read": len(done)}, done
+
+    said, done = await replies.once(broker, connection, message, change)
+    for number in done or ():
         broker.publish("done", id=number, agent=names.OPERATOR)
-    return {"read": len(done)}
+    return said
 
 
 async def spawn(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
     name = names.check(wire.get_text(message, "agent", 64))
     toml = wire.get_text(message, "toml", settings.SIZE_MAX)
     prompt = wire.get_text(message, "prompt", settings.SIZE_MAX) if message.get("prompt") else None
-    if name in broker.agents:
-        raise Problem("exists", f"there is an agent '{name}' already", hint="choose another name")
     settings.agent_from(toml)
-    number = await broker.writer.do(lambda: broker.store.add_request("spawn", name, toml, prompt))
-    created: wire.Message = await broker.apply(number)
-    return created
+
+    def change() -> replies.Done[bool]:
+        if name in broker.agents:
+            raise Problem("exists", f"there is an agent '{name}' already", hint="choose another name")
+        return {"request": broker.store.add_request("spawn", name, toml, prompt)}, True
+
+    queued, new = await replies.once(broker, connection, message, change)
+    return await broker.applied(queued["request"], new=bool(new))
 
 
 async def subscribe(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
@@ -285,20 +292,20 @@ async def subscribe(broker: Broker, connection: Connection, message: wire.Messag
 async def applied(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
     number = wire.get_int(message, "request", 1, wire.ID_MAX)
     agent = wire.get(message, "agent", dict)
+    name = names.check(wire.get_text(agent, "name", 64))
     row = {
-        "name": names.check(wire.get_text(agent, "name", 64)),
+        "name": name,
         "role": wire.get_text(agent, "role", 10),
         "uid_base": wire.get_int(agent, "uid_base", 1, 2**32 - 1),
         "model": wire.get_text(agent, "model", 200) if agent.get("model") else None,
         "description": wire.get_text(agent, "description", 2000),
         "created_at": now(),
     }
-    if row["name"] not in broker.agents:  # else it was told us before a crash
+    if name not in broker.agents:  # else it was told us before a crash
         await broker.register(row, number)
     else:
         await broker.writer.do(lambda: broker.store.end_request(number, "deployed", None))
-    if (waiting := broker.spawning.pop(number, None)) and not waiting.done():
-        waiting.set_result({"agent": row["name"], "uid_base": row["uid_base"]})
+    broker.request_ended(number, name, None)
     return {}
 
 
@@ -307,8 +314,7 @@ async def apply_failed(broker: Broker, connection: Connection, message: wire.Mes
     text = wire.get_text(message, "message", 4000)
     await broker.writer.do(lambda: broker.store.end_request(number, "failed", text))
     facts.log("apply_failed", f"Request {number} failed: {text}", agent="", notice=True, HIVE_REQUEST=number)
-    if (waiting := broker.spawning.pop(number, None)) and not waiting.done():
-        waiting.set_exception(Problem("apply-failed", text))
+    broker.request_ended(number, "", text)
     return {}
 
 

@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from hyperhive import ends, names, wire
+from hyperhive import ends, names, replies, wire
 from hyperhive.problem import Problem
 
 if TYPE_CHECKING:
@@ -46,33 +46,37 @@ async def ask(broker: Broker, connection: Connection, message: wire.Message) -> 
     ttl = wire.get_int(message, "ttl", 1, YEAR) if message.get("ttl") is not None else None
     if asked == asker or not text.strip():
         raise Problem("bad-request", "'to' must be somebody else, and 'question' must say something")
-    expires = ends.stamp(time.time() + ttl) if ttl else None
 
-    def change() -> tuple[wire.Message, list[wire.Message]]:
+    def change() -> replies.Done[tuple[wire.Message, list[wire.Message]]]:
+        expires = ends.stamp(time.time() + ttl) if ttl else None
         row = ends.ask(broker.store, asker, asked, text, options, multi=multi, expires_at=expires)
         keys = ("id", "question", "options", "multi", "expires_at")
         event = {"event": "question", "from": asker} | {key: row[key] for key in keys}
         # the operator has a list of questions; an agent has its mail
-        return row, ends.tell(broker.store, asked, event) if asked != names.OPERATOR else []
+        mail = ends.tell(broker.store, asked, event) if asked != names.OPERATOR else []
+        return {"question": row["id"], "expires_at": expires}, (row, mail)
 
-    row, mail = await broker.writer.do(change)
-    broker.publish("question", **row)
-    await broker.went_out(mail)
-    return {"question": row["id"], "expires_at": expires}
+    said, new = await replies.once(broker, connection, message, change)
+    if new:
+        broker.publish("question", **new[0])
+        await broker.went_out(new[1])
+    return said
 
 
 async def answer(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
     number = wire.get_int(message, "question", 1, wire.ID_MAX)
     said = texts(message, "answer", OPTIONS_MAX, wire.BODY_MAX // 2)
 
-    def change() -> tuple[wire.Message, list[wire.Message]]:
+    def change() -> replies.Done[tuple[wire.Message, list[wire.Message]]]:
         row, event = ends.answer(broker.store, number, connection.who, said)
-        return event, ends.tell(broker.store, row["asker"], event)
+        return {}, (event, ends.tell(broker.store, row["asker"], event))
 
-    event, mail = await broker.writer.do(change)
-    broker.publish("question_answered", **{key: event[key] for key in ("id", "state", "by", "answer")})
-    await broker.went_out(mail)
-    return {}
+    answered, new = await replies.once(broker, connection, message, change)
+    if new:
+        event, mail = new
+        broker.publish("question_answered", **{key: event[key] for key in ("id", "state", "by", "answer")})
+        await broker.went_out(mail)
+    return answered
 
 
 async def questions(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
@@ -83,10 +87,15 @@ async def questions(broker: Broker, connection: Connection, message: wire.Messag
 async def remind(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
     who = other(broker, message, connection.who) if connection.who == names.OPERATOR else connection.who
     text = wire.get_text(message, "message", TEXT_MAX)
-    due = ends.stamp(due_time(message))
-    number = await broker.writer.do(lambda: ends.remind(broker.store, who, text, due))
-    await broker.went_out([])
-    return {"reminder": number, "due_at": due}
+
+    def change() -> replies.Done[bool]:
+        due = ends.stamp(due_time(message))  # in here, as at a repeat it may be over
+        return {"reminder": ends.remind(broker.store, who, text, due), "due_at": due}, True
+
+    armed, new = await replies.once(broker, connection, message, change)
+    if new:
+        await broker.went_out([])
+    return armed
 
 
 def due_time(message: wire.Message) -> float:
@@ -121,24 +130,38 @@ async def cancel(broker: Broker, connection: Connection, message: wire.Message) 
     number = wire.get_int(message, "number", 1, wire.ID_MAX)
     if kind not in KINDS:
         raise Problem("bad-request", f"'kind' must be one of {', '.join(KINDS)}")
-    mail = await broker.writer.do(lambda: ends.cancel(broker.store, connection.who, kind, number))
-    await broker.went_out(mail)
-    return {}
+
+    def change() -> replies.Done[list[wire.Message]]:
+        return {}, ends.cancel(broker.store, connection.who, kind, number)
+
+    cancelled, mail = await replies.once(broker, connection, message, change)
+    if mail is not None:
+        await broker.went_out(mail)
+    return cancelled
 
 
 async def retry(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
     ids = wire.get_ids(message, "ids")
-    rows = await broker.writer.do(lambda: ends.revive(broker.store, ids))
-    for row in rows:
+
+    def change() -> replies.Done[list[wire.Message]]:
+        rows = ends.revive(broker.store, ids)
+        return {"requeued": len(rows)}, rows
+
+    said, rows = await replies.once(broker, connection, message, change)
+    for row in rows or ():
         broker.publish("requeued", id=row["id"], agent=row["recipient"], reason="the operator tries again")
         broker.wake_name(row["recipient"])
-    return {"requeued": len(rows)}
+    return said
 
 
 async def drop(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
     ids = wire.get_ids(message, "ids")
-    rows = await broker.writer.do(lambda: ends.drop(broker.store, ids))
-    return {"dropped": len(rows)}
+
+    def change() -> replies.Done[bool]:
+        return {"dropped": len(ends.drop(broker.store, ids))}, True
+
+    said, _ = await replies.once(broker, connection, message, change)
+    return said
 
 
 async def prune(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
@@ -147,6 +170,8 @@ async def prune(broker: Broker, connection: Connection, message: wire.Message) -
     total = 0
     while count := await broker.writer.do(lambda: ends.prune(broker.store, before, PRUNE_ROWS)):
         total += count
+    while await broker.writer.do(lambda: replies.prune(broker.store, before, PRUNE_ROWS)):
+        pass
     return {"pruned": total}
 
 

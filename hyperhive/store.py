@@ -112,6 +112,17 @@ def lean(db: Database) -> None:
     """)
 
 
+@migrations()
+def replies(db: Database) -> None:
+    db.executescript("""
+        create table reply(
+            id integer primary key, who text not null, key text not null, digest blob not null,
+            answer text not null, at text not null
+        ) strict;
+        create unique index reply_key on reply(who, key);
+    """)
+
+
 def now() -> str:
     return stamp(time.time_ns() // 1_000_000)
 
@@ -374,6 +385,9 @@ class Store:
         rowid = self.db.execute(insert, (op, agent, toml, prompt, now())).lastrowid
         assert rowid is not None  # an insert has one
         return rowid
+
+    def request(self, number: int) -> Row:
+        return self.rows("select * from request where id = ?", number)[0]
 
     def requests(self) -> list[Row]:
         return self.rows("select * from request where state = 'queued' order by id")

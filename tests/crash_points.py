@@ -13,8 +13,8 @@ from typing import Any
 HYPERHIVE = Path(__file__).parent.parent / "hyperhive"
 # The modules of the broker that act; a new one is missed by no one, see test_crash_points.py.
 MODULES = (
-    "alarm broker commit connection database ends operations operations_ends serving snapshot stats store"
-    " wake"
+    "alarm broker commit connection database ends operations operations_ends replies serving snapshot"
+    " stats store wake"
 ).split()
 # What such a call is called: the database, the writer's thread, who waits for it, sockets, files, systemd.
 CALLS = frozenset(

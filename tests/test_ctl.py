@@ -287,9 +287,10 @@ def test_a_text_that_is_not_utf_8_is_not_sent(here: Hive) -> None:
     assert "not UTF-8 at byte 1" in run(here, "send", "bob", stdin=b"x\xff", status=1).stderr
 
 
-def test_a_broker_that_dies_while_it_spawns_is_not_asked_again(tmp_path: Path) -> None:
+def test_a_broker_that_dies_while_it_spawns_is_asked_again_under_the_same_key(tmp_path: Path) -> None:
     broker = Scripted(tmp_path)
-    broker.start(spawn=["hangup"])
-    assert "before it answered" in run(broker, "spawn", "eve", status=1).stderr
+    broker.start(spawn=["hangup", {"agent": "eve", "uid_base": 1}])
+    assert run(broker, "spawn", "eve").stdout.startswith("eve is there")
+    first, second = broker.requests("spawn")
+    assert first["key"] == second["key"]
     broker.stop()
-    assert len(broker.requests("spawn")) == 1
