@@ -66,6 +66,7 @@ class Broker:
         self.subscribers: set[Connection] = set()
         self.untold: list[Row] = []  # new mail of which the journal, subscribers and FIFOs are to hear
         self.sequence = itertools.count(1)
+        self.tools = itertools.count(1)
         self.spawning: dict[int, asyncio.Future[wire.Message]] = {}
         self.tasks: set[asyncio.Task[Any]] = set()
         self.next_due: str | None = None
@@ -117,6 +118,8 @@ class Broker:
                 waiter.future.cancel()
             if agent.run is connection:
                 agent.releasing = self.spawn_task(self.end_run(agent, connection))
+            elif connection.holds:
+                self.spawn_task(self.take_back(agent, "a tool ended before it was shown", connection.holder))
 
     async def end_run(self, agent: Agent, connection: Connection) -> None:
         orderly = agent.leaving
@@ -143,16 +146,16 @@ class Broker:
                     raise
             await asyncio.sleep(DISK_RETRY)
 
-    async def take_back(self, agent: Agent, reason: str) -> None:
-        self.returned(agent, *await self.surely(lambda: self.release(agent, reason)), reason)
+    async def take_back(self, agent: Agent, reason: str, tool: str = "") -> None:
+        self.returned(agent, *await self.surely(lambda: self.release(agent, reason, tool)), reason)
 
-    def release(self, agent: Agent, reason: str) -> tuple[list[Row], list[Row], list[Row]]:
-        return self.with_letters(agent, self.store.release(agent.name, reason), reason)
+    def release(self, agent: Agent, reason: str, tool: str = "") -> tuple[list[Row], list[Row], list[Row]]:
+        return self.with_letters(agent, self.store.release(agent.name, reason, tool), reason)
 
     def fail(
-        self, agent: Agent, reason: str, ids: list[int] | None, *, count: bool
+        self, agent: Agent, invocation: str, reason: str, ids: list[int] | None, *, count: bool
     ) -> tuple[list[Row], list[Row], list[Row]]:
-        back = self.store.fail(agent.name, reason, ids, count=count)
+        back = self.store.fail(agent.name, invocation, reason, ids, count=count)
         return self.with_letters(agent, back, reason)
 
     def with_letters(
@@ -194,7 +197,7 @@ class Broker:
         """Those of them that have mail and somebody who waits for it."""
         agents = [self.agents[name] for name in recipients if name in self.agents]
         return {
-            agent.name: (agent.run.invocation, agent.waiters[0].limit)
+            agent.name: (agent.waiters[0].connection.holder, agent.waiters[0].limit)
             for agent in agents
             if agent.waiters and agent.run and self.store.queued[agent.name]
         }
@@ -218,16 +221,16 @@ class Broker:
     async def receive(self, agent: Agent, connection: Connection, wait: int, limit: int) -> list[Row]:
         if not agent.run:
             raise Problem("no-harness", "no harness is connected, so nobody could answer for the mail")
-        invocation = agent.run.invocation
         rows: list[Row] = []
         if self.store.queued[agent.name] and not agent.waiters:
-            rows = await self.writer.do(lambda: self.store.lease(agent.name, invocation, limit))
+            rows = await self.writer.do(lambda: self.store.lease(agent.name, connection.holder, limit))
         if not rows and wait:
             rows = await self.park(agent, connection, wait, limit)
         # What is written to somebody who has hung up is dropped without a word.
         if rows and connection.hung_up():
             await self.give_back(agent, rows)
             return []
+        connection.holds = connection.holds or (bool(rows) and connection is not agent.run)
         for row in rows:
             self.publish("delivered", id=row["id"], agent=agent.name, attempts=row["attempts"])
         return rows

@@ -1,6 +1,7 @@
 """A blocking client of hyperhive-wire(7) that outlives a restart of the broker."""
 
 import os
+import select
 import socket
 import threading
 import time
@@ -11,6 +12,7 @@ from hyperhive.wire import Message
 
 ANSWER_WAIT = 30.0  # seconds beyond what the request itself may wait
 RETRY = 0.1  # seconds: a socket that is not there yet has no event that the standard library can wait for
+PARKED = 1.0  # seconds: a recv that took longer was well until then, however often the broker went before
 # 'no-harness' too: after a restart of the broker a tool may be back before the harness.
 AWAY = frozenset({"unreachable", "no-harness"})
 # Under its key a request can be repeated, which is not done twice, and is answered as it was the first time.
@@ -74,6 +76,13 @@ class Connection:
         except OSError as e:
             raise Lost(e.strerror or str(e)) from e
 
+    def until_hang_up(self) -> None:
+        """In a thread of its own, while another one asks."""
+        poll = select.poll()
+        if (fd := self.sock.fileno()) >= 0:  # it is closed when the other one has noticed
+            poll.register(fd, select.POLLRDHUP)
+            poll.poll()
+
     def hang_up(self) -> None:
         """From any thread: what the broker has written, or writes before it notices, can still be read."""
         try:
@@ -123,12 +132,14 @@ class Client:
         end = time.monotonic() + wait
         lost_at = 0.0
         while True:
+            began = time.monotonic()
             try:
                 return self.attempt(op, fields, wait + answer_wait)
             except Problem as e:
                 if e.code not in AWAY or self.given_up.is_set():
                     raise
-                lost_at = lost_at or time.monotonic()
+                if not lost_at or (wait and time.monotonic() - began > PARKED):
+                    lost_at = time.monotonic()
                 if time.monotonic() - lost_at >= self.patience:
                     raise
             self.given_up.wait(RETRY)

@@ -59,6 +59,8 @@ class Connection(asyncio.BufferedProtocol):
         self.who = who  # an agent's name, 'operator' or 'system'
         self.role = ""  # 'harness' or 'tool', after hello
         self.invocation = ""
+        self.holder = ""  # whose is what it receives: the run's, or a tool's until it says that it was shown
+        self.holds = False  # it is a tool that has received some
         self.full = False  # answers that the peer does not read
         self.answer = answer
         self.opened = opened

@@ -70,13 +70,29 @@ class Harness:
         # What is only nice to know must not hold up a turn when the broker is away.
         self.news = Client(places.socket, hello=hello | {"role": "tool"}, patience=0)
         self.claude: claude.Claude | None = None
+        self.lock = threading.Lock()  # of the broker's connection
         self.hello = self.broker.greet()
         self.turns: int = self.hello["turns"]
         self.failures = 0  # of the endpoint, one after the other
         self.at_once = MESSAGES_MAX
         self.cost = 0.0  # of the running claude process, as of the last turn
 
+    def ask(self, op: str, **fields: Any) -> wire.Message:
+        with self.lock:
+            return self.broker.call(op, **fields)
+
+    def stay(self) -> None:
+        """In a long turn nothing is said to the broker, but one that was restarted must know that we are
+        here: else a tool that asks it for mail gets none."""
+        connection = self.broker.connect()
+        while True:
+            connection.until_hang_up()
+            with self.lock:
+                self.broker.greet()
+                connection = self.broker.connect()
+
     def run(self, fifo: int) -> None:
+        threading.Thread(target=self.stay, daemon=True).start()
         self.start()  # it takes longer than anything else, so it goes first
         drain(fifo)
         tell_systemd("READY=1\nSTATUS=awake")
@@ -90,12 +106,12 @@ class Harness:
         while True:
             left = max(0, round(end - time.monotonic()))
             wait = min(left, wire.RECV_WAIT_MAX)
-            got = self.broker.call("recv", wait_seconds=wait, max=self.at_once)
+            got = self.ask("recv", wait_seconds=wait, max=self.at_once)
             if got["messages"]:
                 return got
             if not left:
                 drain(fifo)
-                if self.broker.call("asleep")["sleep"]:
+                if self.ask("asleep")["sleep"]:
                     return got
 
     # claude
@@ -188,21 +204,21 @@ class Harness:
         this.outcome, this.error = "crashed", f"claude: {why} (exit status {status})"
         if not process.spoke:
             # It never said a word, so it is the setup, and the next message would fare no better.
-            self.broker.call("fail", reason=this.error, count=False)
+            self.ask("fail", reason=this.error, count=False)
             raise Problem("no-claude", this.error)
 
     def close_turn(self, this: turn.Turn, began: float) -> None:
         cost, self.cost = max(0.0, this.total_cost - self.cost), this.total_cost or self.cost
         record = turn.record(this, round((time.monotonic() - began) * 1000), cost)
-        self.broker.call("turn", **record)
+        self.ask("turn", **record)
         self.keep_session(this.session)
         if this.outcome in ("ok", "compacted"):
-            self.broker.call("ack")
+            self.ask("ack")
             self.failures, self.at_once = 0, MESSAGES_MAX
             tell_systemd(f"STATUS=turn {this.number} {this.outcome}")
             return
         forgive = this.endpoint_failed or this.outcome in turn.NOT_THE_MAILS_FAULT
-        self.broker.call("fail", reason=turn.clip(f"{this.outcome}: {this.error}", 400), count=not forgive)
+        self.ask("fail", reason=turn.clip(f"{this.outcome}: {this.error}", 400), count=not forgive)
         if this.outcome == "prompt-too-long":
             self.forget_session()  # compacting did not help; the next run of the turn begins afresh
         self.failures = self.failures + 1 if forgive else 0

@@ -4,7 +4,6 @@ import json
 import os
 import sys
 import threading
-from collections import deque
 from typing import BinaryIO
 
 from hyperhive import names, tools, tools_manager, wire
@@ -41,7 +40,6 @@ class Session:
         self.tools = {tool.name: tool for tool in given}
         self.hello = {"role": "tool", "invocation": invocation}
         self.calls: dict[Id, tuple[Client, threading.Thread]] = {}
-        self.held: deque[Message] = deque()
         self.lock = threading.Lock()  # of the calls and of stdout
 
     def run(self, file: BinaryIO) -> None:
@@ -104,7 +102,7 @@ class Session:
         if not isinstance(arguments, dict):
             raise Refused(INVALID_PARAMS, "'arguments' must be an object")
         client = Client(self.path, hello=self.hello, patience=PATIENCE)
-        call = tools.Call(client, arguments, self.held, [])
+        call = tools.Call(client, arguments, [])
         # a daemon: the end of stdin ends the process, parked or not
         thread = threading.Thread(target=self.work, args=(id_, self.tools[name], call), daemon=True)
         with self.lock:
@@ -121,14 +119,13 @@ class Session:
                 text, is_error = tools.run(tool, call), False
             except Problem as e:
                 text, is_error = f"{e} ({e.hint})" if e.hint else str(e), True
-        with self.lock:
-            wanted = id_ in self.calls and self.calls[id_][0] is call.client
+            with self.lock:
+                wanted = id_ in self.calls and self.calls[id_][0] is call.client
+                if wanted:
+                    del self.calls[id_]
             if wanted:
-                del self.calls[id_]
-            else:
-                self.held.extend(call.taken)
-        if wanted:
-            self.succeed(id_, {"content": [{"type": "text", "text": text}], "isError": is_error})
+                self.succeed(id_, {"content": [{"type": "text", "text": text}], "isError": is_error})
+                tell_shown(call)
 
     def succeed(self, id_: Id, result: Message) -> None:
         self.write({"jsonrpc": "2.0", "id": id_, "result": result})
@@ -141,6 +138,15 @@ class Session:
         with self.lock:
             while line:
                 line = line[os.write(1, line) :]
+
+
+def tell_shown(call: tools.Call) -> None:
+    """Only when the CLI's pipe has it: mail of a call that ends before goes back in the queue."""
+    if call.taken:
+        try:
+            call.client.call("shown", ids=[message["id"] for message in call.taken])
+        except Problem as e:
+            print(f"Cannot tell the broker what was shown: {e}, ignoring", file=sys.stderr)
 
 
 def initialize(params: Message) -> Message:

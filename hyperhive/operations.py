@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hyperhive import facts, names, operations_ends, replies, settings, snapshot, wire
 from hyperhive.problem import Problem
-from hyperhive.store import Row, as_mail, now
+from hyperhive.store import TOOL, Row, as_mail, now
 
 if TYPE_CHECKING:
     from hyperhive.broker import Agent, Broker
@@ -63,6 +63,7 @@ async def hello(broker: Broker, connection: Connection, message: wire.Message) -
     if role == "harness":
         await broker.begin_run(agent, connection, invocation)
     connection.role, connection.invocation = role, invocation
+    connection.holder = invocation if role == "harness" else f"{TOOL}{next(broker.tools)}"
     row = await broker.writer.do(lambda: broker.store.agent(agent.name))
     waiting = broker.store.queued[agent.name]
     return {
@@ -103,6 +104,12 @@ async def recv(broker: Broker, connection: Connection, message: wire.Message) ->
     return {"messages": [as_mail(row) for row in rows], "waiting": broker.store.queued[agent.name]}
 
 
+async def shown(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
+    ids = wire.get_ids(message, "ids")
+    who, holder, invocation = connection.who, connection.holder, connection.invocation
+    return {"shown": await broker.writer.do(lambda: broker.store.shown(who, holder, invocation, ids))}
+
+
 async def ack(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
     ids = wire.get_ids(message, "ids") if "ids" in message else None
     who, invocation = connection.who, connection.invocation
@@ -117,7 +124,10 @@ async def fail(broker: Broker, connection: Connection, message: wire.Message) ->
     reason = wire.get_text(message, "reason", 500)
     ids = wire.get_ids(message, "ids") if "ids" in message else None
     count = wire.get(message, "count", bool, True)
-    kept, dead, mail = await broker.writer.do(lambda: broker.fail(agent, reason, ids, count=count))
+    invocation = connection.invocation
+    kept, dead, mail = await broker.writer.do(
+        lambda: broker.fail(agent, invocation, reason, ids, count=count)
+    )
     broker.returned(agent, kept, dead, mail, reason)
     return {"requeued": len(kept), "dead": len(dead)}
 
@@ -322,6 +332,7 @@ AGENT: dict[str, Operation] = {
     "hello": hello,
     "send": send,
     "recv": recv,
+    "shown": shown,
     "whoami": whoami,
     "set_status": set_status,
     "progress": progress,

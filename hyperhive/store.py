@@ -26,6 +26,9 @@ LEASED = "message indexed by message_leased where state = 'leased'"
 ENDED = "message indexed by message_recipient where state not in ('queued', 'leased')"
 INSERT = "insert into message(sender, recipient, body, sent_at, key, in_reply_to) values (?, ?, ?, ?, ?, ?)"
 
+# In place of an InvocationID, with a number: a tool's connection has it, and has not said that it was shown.
+TOOL = "tool "
+
 migrations = Migrations("hive")
 
 
@@ -225,7 +228,7 @@ class Store:
             raise Problem("conflict", f"key '{key}' was used with another body", hint="use a new key")
         return known
 
-    def lease(self, recipient: str, invocation: str, limit: int) -> list[Row]:
+    def lease(self, recipient: str, holder: str, limit: int) -> list[Row]:
         query = f"select * from {QUEUED} and recipient = ? order by id limit ?"  # noqa: S608
         given: list[Row] = []
         size = 0
@@ -235,7 +238,7 @@ class Store:
                 break
             given.append(row | {"attempts": row["attempts"] + 1})
         update = "update message set state = 'leased', attempts = attempts + 1, invocation = ? where id = ?"
-        self.db.executemany(update, [(invocation, row["id"]) for row in given])
+        self.db.executemany(update, [(holder, row["id"]) for row in given])
         self.queued[recipient] -= len(given)
         return given
 
@@ -243,13 +246,27 @@ class Store:
         found = self.rows(f"select * from {LEASED} and recipient = ?", recipient)  # noqa: S608
         return chosen(found, ids)
 
-    def ack(self, recipient: str, invocation: str, ids: list[int] | None) -> list[Row]:
-        rows = self.leased_rows(recipient, ids)
-        # A message that went back because the broker restarted still belongs to the run that held it,
-        # until another run has it: its turn may yet end well.
+    def taken_back(self, recipient: str, invocation: str, ids: list[int] | None) -> list[Row]:
+        """What went back because the broker restarted still belongs to the run that held it, until another
+        has it: its turn may yet end well."""
+        if not self.queued[recipient]:
+            return []
+        query = f"select * from {QUEUED} and recipient = ? and invocation = ?"  # noqa: S608
+        return chosen(self.rows(query, recipient, invocation), ids)
+
+    def shown(self, recipient: str, holder: str, invocation: str, ids: list[int]) -> int:
+        """From now on it is the run's, also what a restart of the broker took back before we heard of it."""
+        rows = [row for row in self.leased_rows(recipient, ids) if row["invocation"] == holder]
         if self.queued[recipient]:
-            query = f"select * from {QUEUED} and recipient = ? and invocation = ?"  # noqa: S608
-            rows += chosen(self.rows(query, recipient, invocation), ids)
+            query = f"select * from {QUEUED} and recipient = ? and invocation glob ?"  # noqa: S608
+            rows += chosen(self.rows(query, recipient, f"{TOOL}*"), ids)
+        update = "update message set invocation = ? where id = ?"
+        self.db.executemany(update, [(invocation, row["id"]) for row in rows])
+        return len(rows)
+
+    def ack(self, recipient: str, invocation: str, ids: list[int] | None) -> list[Row]:
+        rows = [row for row in self.leased_rows(recipient, ids) if row["invocation"] == invocation]
+        rows += self.taken_back(recipient, invocation, ids)
         update = "update message set state = 'done', done_at = ? where id = ?"
         at = now()
         self.db.executemany(update, [(at, row["id"]) for row in rows])
@@ -259,10 +276,11 @@ class Store:
         return rows
 
     def fail(
-        self, recipient: str, reason: str, ids: list[int] | None, *, count: bool
+        self, recipient: str, invocation: str, reason: str, ids: list[int] | None, *, count: bool
     ) -> tuple[list[Row], list[Row]]:
         """Back in the queue, for whichever run comes next: (requeued, dead)."""
-        kept, dead = self.back(self.leased_rows(recipient, ids), reason, 0 if count else 1)
+        rows = self.leased_rows(recipient, ids) + self.taken_back(recipient, invocation, ids)
+        kept, dead = self.back(rows, reason, 0 if count else 1)
         forget = "update message set invocation = null where id = ?"
         self.db.executemany(forget, [(row["id"],) for row in kept])
         return kept, dead
@@ -274,9 +292,10 @@ class Store:
         self.db.executemany(undo, [(row["id"],) for row in rows])
         self.queued[recipient] += len(rows)
 
-    def release(self, recipient: str, reason: str) -> tuple[list[Row], list[Row]]:
-        """The connection that held the lease has ended: (requeued, dead)."""
-        return self.back(self.leased_rows(recipient, None), reason, 0)
+    def release(self, recipient: str, reason: str, tool: str = "") -> tuple[list[Row], list[Row]]:
+        """The connection that held the lease has ended, a tool's or the harness's: (requeued, dead)."""
+        rows = self.leased_rows(recipient, None)
+        return self.back([row for row in rows if tool in ("", row["invocation"])], reason, 0)
 
     def back(self, rows: list[Row], reason: str, forgiven: int) -> tuple[list[Row], list[Row]]:
         kept = [row for row in rows if row["attempts"] - forgiven < ATTEMPTS_MAX]
@@ -292,7 +311,7 @@ class Store:
             [(at, reason, row["id"]) for row in dead],
         )
         for row in kept:
-            self.queued[row["recipient"]] += 1
+            self.queued[row["recipient"]] += row["state"] == "leased"
         for row in dead:
             self.undelivered[row["sender"]] -= 1
         return kept, dead

@@ -1,6 +1,5 @@
 """The tools that an agent has: what the model reads about each, and what each asks of the broker."""
 
-from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,7 +13,6 @@ from hyperhive.wire import Message
 class Call(NamedTuple):
     client: Client
     arguments: Message
-    held: deque[Message]  # leased mail that a cancelled recv did not hand to the model: the next one does
     taken: list[Message]  # the mail that this call hands to the model
 
 
@@ -47,18 +45,13 @@ def recv(call: Call) -> str:
     asked = wire.get_int(call.arguments, "wait_seconds", 0, wire.ID_MAX, default=0)
     most = wire.get_int(call.arguments, "max", 1, wire.RECV_COUNT_MAX, default=20)
     wait = min(asked, wire.RECV_WAIT_MAX)
-    while call.held and len(call.taken) < most:
-        call.taken.append(call.held.popleft())
-    waiting = 0
-    if not call.taken:
-        answer = call.client.call("recv", wait_seconds=wait, max=most)
-        call.taken.extend(answer["messages"])
-        waiting = answer["waiting"]
+    answer = call.client.call("recv", wait_seconds=wait, max=most)
+    call.taken.extend(answer["messages"])
     parts = [mail.block(message) for message in call.taken]
     if not parts:
         parts.append("No mail came." if wait else "No mail.")
-    if waiting:
-        parts.append(f"({waiting} more waiting: call recv again.)")
+    if answer["waiting"]:
+        parts.append(f"({answer['waiting']} more waiting: call recv again.)")
     if asked > wait:
         parts.append(f"(wait_seconds was brought down from {asked} to {wait}, the longest that recv waits.)")
     return "\n\n".join(parts)

@@ -134,7 +134,31 @@ def parked(w: World) -> None:
         w.send("operator", "bob", "for a parked one")
         return answer_to(tool, number)
 
-    w.ack("bob", w.came("bob", w.through(deed)))
+    show_and_ack(w, w.came("bob", w.through(deed)))
+
+
+def show_and_ack(w: World, ids: list[int]) -> None:
+    """By a tool, and by the harness when the turn is over."""
+    w.ok("bob/tool", "shown", ids=ids)
+    w.ack("bob", ids)
+
+
+def tools(w: World) -> None:
+    w.send("operator", "bob", "shown")
+
+    def deed() -> dict[str, Any]:
+        w.peer("bob")
+        there = w.peer("bob/tool")
+        return answer_to(there, write(there, "recv"))
+
+    ids = w.came("bob/tool", w.through(deed))
+    show_and_ack(w, ids)
+    w.send("operator", "bob", "not shown")
+    ids = w.came("bob/tool", w.through(deed))
+    w.ok("bob", "ack")
+    w.leave("bob/tool")
+    assert w.recv("bob", wait_seconds=20) == ids
+    w.ack("bob", ids)
 
 
 def failures(w: World) -> None:
@@ -381,7 +405,7 @@ BIRTH = [
 ]
 SCENARIOS: dict[str, list[Step]] = {
     "birth": BIRTH,
-    "mail": [start, sends, recv_and_ack, parked, failures, asleep, wakes],
+    "mail": [start, sends, recv_and_ack, parked, tools, failures, asleep, wakes],
     "death": [start, poison("fail"), poison("end"), dead_letters],
     "runs": [start, runs, nobody_to_answer_for_it, hung_up_when_parked, hung_up_when_asking],
     "ends": [start, questions, reminders],

@@ -129,16 +129,65 @@ def test_the_run_that_held_it_may_still_finish_it(here: Hive) -> None:
 
 
 def test_the_tool_takes_mail_for_the_harness(here: Hive) -> None:
-    tool = here.agent("bob", role="tool")
+    tool = here.agent("bob", role="tool", invocation="ab" * 16)
     assert tool.ask("recv")["error"] == "no-harness"
-    harness = here.agent("bob")
-    here.operator().ask("send", to="bob", body="mid-turn")
+    harness = here.agent("bob", invocation="ab" * 16)
+    (number,) = here.operator().ask("send", to="bob", body="mid-turn")["ids"]
     assert bodies(tool.ask("recv")) == ["mid-turn"]
     for op in ("ack", "fail", "asleep", "turn"):
         assert tool.ask(op)["error"] == "forbidden"
-    tool.close()
     assert harness.ask("whoami")["leased"] == 1
+    assert harness.ask("ack")["acked"] == 0
+    assert tool.ask("shown", ids=[number, 99])["shown"] == 1
+    tool.close()
     assert harness.ask("ack")["acked"] == 1
+
+
+def test_what_a_tool_has_not_shown_is_not_acked_and_goes_back_when_it_ends(here: Hive) -> None:
+    run = "ab" * 16
+    harness = here.agent("bob", invocation=run)
+    tool, other = (here.agent("bob", role="tool", invocation=run) for _ in range(2))
+    (first, second) = (here.operator().ask("send", to="bob", body=text)["ids"][0] for text in "ab")
+    tool.ask("recv", max=1)
+    other.ask("recv", max=1)
+    assert other.ask("shown", ids=[first, second])["shown"] == 1  # the first is not its own
+    assert harness.ask("ack", ids=[first])["acked"] == 0
+    waits = harness.write("recv", wait_seconds=20)
+    tool.close()
+    (message,) = harness.answer(waits)["messages"]
+    assert (message["id"], message["redelivered"], message["attempts"]) == (first, True, 2)
+    other.close()
+    assert harness.ask("ack")["acked"] == 2
+    assert harness.ask("recv")["messages"] == []
+
+
+def test_what_was_shown_while_the_broker_was_away_is_the_runs(here: Hive) -> None:
+    run = "ab" * 16
+    here.agent("bob", invocation=run)
+    ids = here.operator().ask("send", to="bob", body="mid-turn")["ids"]
+    assert here.agent("bob", role="tool", invocation=run).ask("recv")["messages"]
+    here.kill()
+    here.start()
+    here.operator().ask("status")
+    harness = here.agent("bob", invocation=run)
+    assert harness.ask("ack")["acked"] == 0
+    assert here.agent("bob", role="tool", invocation=run).ask("shown", ids=ids)["shown"] == 1
+    assert harness.ask("ack")["acked"] == 1
+    assert harness.ask("recv")["messages"] == []
+
+
+def test_a_failure_of_the_endpoint_is_forgiven_also_after_a_restart(here: Hive) -> None:
+    run = "ab" * 16
+    here.operator().ask("send", to="bob", body="x")
+    here.agent("bob", invocation=run).ask("recv")
+    here.kill()
+    here.start()
+    here.operator().ask("status")
+    bob = here.agent("bob", invocation=run)
+    assert bob.ask("fail", reason="rate-limited", count=False)["requeued"] == 1
+    assert bob.ask("fail", reason="rate-limited", count=False)["requeued"] == 0
+    (message,) = bob.ask("recv")["messages"]
+    assert (message["attempts"], message["redelivered"]) == (1, True)
 
 
 def test_mail_for_a_receiver_that_hung_up_is_not_a_delivery(here: Hive) -> None:

@@ -34,6 +34,7 @@ class Letter:
     attempts: int = 0
     seen: bool = False
     run: str = ""
+    tool: bool = False  # has it, and has not said that it was shown
 
 
 class Mail(RuleBasedStateMachine):
@@ -74,9 +75,9 @@ class Mail(RuleBasedStateMachine):
         for row in new:
             self.letters[row["id"]] = Letter("system", row["to"], row["body"])
 
-    def requeue(self, name: str) -> None:
+    def requeue(self, name: str, those: dict[int, Letter] | None = None) -> None:
         dead = 0
-        for letter in self.of(name, "leased").values():
+        for letter in (self.of(name, "leased") if those is None else those).values():
             letter.state = "queued" if letter.attempts < ATTEMPTS_MAX else "dead"
             letter.seen |= letter.state == "queued"
             dead += letter.state == "dead"
@@ -115,14 +116,35 @@ class Mail(RuleBasedStateMachine):
         got = [(m["id"], m["body"], m["attempts"], m["redelivered"]) for m in answer["messages"]]
         assert got == [(n, m.body, m.attempts + 1, m.seen) for n, m in wanted]
         for _, letter in wanted:
-            letter.state, letter.run = "leased", self.world.runs[name]
+            letter.state, letter.run, letter.tool = "leased", self.world.runs[name], tool
             letter.attempts += 1
+
+    @rule(name=agents)
+    def shown(self, name: str) -> None:
+        """The tool's connection is the same all the time, or is new after a death."""
+        self.ask(name, "whoami")
+        held = {n: m for n, m in self.letters.items() if m.to == name and m.tool}
+        held = {n: m for n, m in held.items() if m.state in ("leased", "queued")}
+        assert self.ask(f"{name}/tool", "shown", ids=[*held])["shown"] == len(held)
+        for letter in held.values():
+            letter.run, letter.tool = self.world.runs[name], False
+
+    @rule(name=agents)
+    def tool_ends(self, name: str) -> None:
+        """The harness is connected: it is asked until the broker has noticed."""
+        self.ask(name, "whoami")
+        self.world.leave(f"{name}/tool")
+        held = {n: m for n, m in self.of(name, "leased").items() if m.tool}
+        while self.ask(name, "whoami")["leased"] > len(self.of(name, "leased")) - len(held):
+            pass
+        self.requeue(name, held)
 
     @rule(name=agents, data=st.data(), every=st.booleans())
     def ack(self, name: str, data: st.DataObject, every: bool) -> None:
         self.ask(name, "whoami")
         run = self.world.runs[name]
         mine = self.of(name, "leased") | {n: m for n, m in self.of(name, "queued").items() if m.run == run}
+        mine = {n: m for n, m in mine.items() if not m.tool}
         ids = (
             sorted(mine) if every else data.draw(st.lists(st.sampled_from(sorted(self.letters)), max_size=3))
         )
@@ -135,11 +157,13 @@ class Mail(RuleBasedStateMachine):
     @rule(name=agents, count=st.booleans())
     def fail(self, name: str, count: bool) -> None:
         self.ask(name, "whoami")
-        leased = self.of(name, "leased")
+        run = self.world.runs[name]
+        back = {n: m for n, m in self.of(name, "queued").items() if m.run == run and not m.tool}
+        leased = self.of(name, "leased") | back
         answer = self.ask(name, "fail", reason=f"number {self.count}", count=count)
         dead = 0
         for letter in leased.values():
-            letter.run = ""
+            letter.run, letter.tool = "", False
             if letter.attempts - (not count) >= ATTEMPTS_MAX:
                 letter.state, dead = "dead", dead + 1
             else:
