@@ -321,3 +321,10 @@ def test_it_ends_when_nobody_reads_its_answers(server: Server) -> None:
     server.process.stdout.close()
     server.request("ping")
     assert server.process.wait(2) == 0
+
+
+def test_a_restart_between_the_result_and_its_confirmation(server: Server, broker: Scripted) -> None:
+    broker.start(recv=[{"messages": [MAIL], "waiting": 0}], shown=["hangup", {"shown": 1}])
+    assert server.call("recv") == (BLOCK, False)
+    broker.wait_for("shown", 2)
+    assert [request["ids"] for request in broker.requests("shown")] == [[12], [12]]

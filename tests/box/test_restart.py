@@ -25,7 +25,19 @@ def test_no_call_fails_when_the_broker_is_restarted_under_load(crew: Crew) -> No
                 ids += client.call("send", to="hal", body=f"{number}/{n}")["ids"]
         raise AssertionError
 
-    with ThreadPoolExecutor(SENDERS) as pool:
+    def ask() -> int:
+        with Client(crew.client.path, patience=20) as client:
+            for n in count(1):
+                if over.is_set():
+                    return n - 1
+                number = client.call("ask", to="hal", question=f"question {n}?")["question"]
+                client.call("cancel_loose_end", kind="question", number=number)
+                number = client.call("remind", message=f"reminder {n}", delay=1000)["reminder"]
+                client.call("cancel_loose_end", kind="reminder", number=number)
+        raise AssertionError
+
+    with ThreadPoolExecutor(SENDERS + 1) as pool:
+        asked = pool.submit(ask)
         jobs = [pool.submit(send, n) for n in range(SENDERS)]
         try:
             for n in range(KILLS):
@@ -37,12 +49,18 @@ def test_no_call_fails_when_the_broker_is_restarted_under_load(crew: Crew) -> No
             over.set()
         told = [number for job in jobs for number in job.result()]
     assert len(told) == len({*told}) > 0
+    assert asked.result() > 0
+    assert crew.call("questions")["questions"] == []
+    assert not [end for end in crew.call("loose_ends")["loose_ends"] if end["kind"] == "reminder"]
     stored: list[int] = []
-    while rows := crew.call("mail", agent="hal", limit=1000, before=min(stored, default=2**62))["messages"]:
-        stored += [row["id"] for row in rows]
-    assert {*told} <= {*stored}
-    bodies = len(stored) - len({*told})
-    assert bodies == 0, "there is mail that nobody was told of"
+    events: list[int] = []
+    oldest = 2**62
+    while rows := crew.call("mail", agent="hal", limit=1000, before=oldest)["messages"]:
+        stored += [row["id"] for row in rows if row["from"] == "operator"]
+        events += [row["id"] for row in rows if row["from"] == "system"]
+        oldest = rows[-1]["id"]
+    assert {*told} == {*stored}, "there is mail that nobody was told of, or the other way round"
+    assert len(events) == 2 * asked.result(), "a question was put or cancelled twice, or not at all"
     assert crew.property("hive-broker.service", "ActiveState") == "active"
 
 
