@@ -73,6 +73,7 @@ def mail(tour: Tour) -> None:
     tour.ok("ada", "send", to="all", body="hello", in_reply_to=first, key="one")
     tour.ok("ada", "send", to="operator", body="hello")
     tour.ok("ada", "ack")
+    tour.ok("ada", "shown", ids=[first])
     tour.ok("ada", "set_status", status="busy")
     tour.ok("ada", "progress", number=1, text="Bash")
     tour.ok("operator", "show", agent="ada")
@@ -131,7 +132,7 @@ def system(tour: Tour) -> None:
         request = queued(tour, name)
         agent = {"name": name, "role": "agent", "uid_base": 1_300_000_000, "description": ""}
         about = {"agent": agent} if op == "applied" else {"message": "no room"}
-        tour.ok("system", op, id=request, **about)
+        tour.ok("system", op, request=request, **about)
     tour.answered("operator", "spawn", peer.answer(spawned))
     assert peer.answer(failed)["error"] == "apply-failed"
     tour.ok("system", "prune", days=1)
