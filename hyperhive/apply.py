@@ -17,6 +17,7 @@ REQUEST_MAX = 1024 * 1024
 UID_FIRST = 0x40000000  # systemd leaves 524288 to 1879048191 to containers; this is its upper part
 UID_LAST = 0x6FFF0000
 UID_RANGE = 65536
+WATCHDOG_MARGIN = 60  # seconds, in which the harness itself can end a turn that hangs
 
 # Of the host's /etc: what programs in /usr look for and nobody has a secret in.
 HOST_ETC = """
@@ -115,6 +116,7 @@ def nspawn(places: Places, name: str, base: int) -> str:
         f"BindReadOnly={places.etc}/hyperhive/agents/{name}:/config",
         f"BindReadOnly=/run/hyperhive/agents/{name}:/run/hive",
         "BindReadOnly=/run/hyperhive/gate",
+        f"BindReadOnly=/run/hive-agent/{name}:/run/hive-unit",
         *(["BindReadOnly=/run/hyperhive/control"] if name == names.MANAGER else []),
         # whoever writes there, the file belongs to the folder's owner
         f"Bind={places.state}/shared:/shared:rootidmap",
@@ -134,7 +136,13 @@ def drop_in(name: str, agent: settings.Agent) -> str:
         "[Unit]",
         f"Description={title.replace('%', '%%')}",
     ]
-    lines += ["[Service]", *[f"{key}={value}" for key, value in agent.limits.items()]]
+    # Longer than anything lasts in which a healthy harness hears nothing: a turn, or a wait for mail.
+    watchdog = max(agent.turn_timeout, wire.RECV_WAIT_MAX) + WATCHDOG_MARGIN
+    lines += [
+        "[Service]",
+        f"WatchdogSec={watchdog}s",
+        *[f"{key}={value}" for key, value in agent.limits.items()],
+    ]
     return "\n".join(lines) + "\n"
 
 

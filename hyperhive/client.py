@@ -5,6 +5,7 @@ import select
 import socket
 import threading
 import time
+from collections.abc import Callable
 
 from hyperhive import wire
 from hyperhive.problem import EX_TEMPFAIL, Problem
@@ -98,12 +99,19 @@ class Client:
     """A connection that is made when it is first needed, and made again when it was lost."""
 
     def __init__(
-        self, path: str, *, hello: Message | None = None, patience: float, server: str = "broker"
+        self,
+        path: str,
+        *,
+        hello: Message | None = None,
+        patience: float,
+        waiting: Callable[[], None] = lambda: None,
+        server: str = "broker",
     ) -> None:
         self.path = path
         self.server = server
         self.hello = hello
         self.patience = patience  # how long, in seconds, to wait for a broker that is away
+        self.waiting = waiting  # called now and then meanwhile
         self.given_up = threading.Event()
         self.connection: Connection | None = None
         self.greeting: Message = {}  # what the last hello was answered
@@ -142,6 +150,7 @@ class Client:
                     lost_at = time.monotonic()
                 if time.monotonic() - lost_at >= self.patience:
                     raise
+            self.waiting()
             self.given_up.wait(RETRY)
             if wait:
                 wait = fields["wait_seconds"] = max(0, int(end - time.monotonic()))

@@ -1,5 +1,6 @@
 """The agent's life in its cage: wake, take mail, run the turn, ack, linger, sleep. Standard library only."""
 
+import contextlib
 import os
 import select
 import signal
@@ -21,6 +22,7 @@ from hyperhive.problem import EX_CONFIG, Problem
 FIFO = 3  # what systemd's socket unit hands over, through nspawn
 MESSAGES_MAX = 20  # in one turn
 FOREVER = float("inf")
+FEED_EVERY = 1.0  # seconds at most, however much claude says
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Places:
     mcp: str
     base_url: str
     runtime: Path
+    watchdog: str
     limits: Limits = LIMITS
 
 
@@ -42,6 +45,25 @@ def tell_systemd(state: str) -> None:
     if address:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
             s.sendto(state.encode(), address)
+
+
+class Watchdog:
+    """systemd's, which ends a run that makes no progress (WatchdogSec=).
+
+    nspawn passes no WATCHDOG= on, so this is systemd's own socket. Nothing else in the cage finds it:
+    its name is gone once systemd has heard READY=.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.fed = 0.0
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.connect(path)
+
+    def feed(self) -> None:
+        if time.monotonic() - self.fed >= FEED_EVERY:
+            self.fed = time.monotonic()
+            with contextlib.suppress(BlockingIOError):  # systemd is too busy to read, so not to be hurried
+                self.socket.send(b"WATCHDOG=1", socket.MSG_DONTWAIT)
 
 
 def drain(fifo: int) -> None:
@@ -66,7 +88,9 @@ class Harness:
         self.agent = settings.agent_in(places.config / "agent.toml")
         self.session_file = places.home / ".hyperhive-session"
         hello = {"role": "harness", "invocation": invocation}
-        self.broker = Client(places.socket, hello=hello, patience=FOREVER)
+        self.watchdog = Watchdog(places.watchdog)
+        # A broker that is away is no fault of ours.
+        self.broker = Client(places.socket, hello=hello, patience=FOREVER, waiting=self.watchdog.feed)
         # What is only nice to know must not hold up a turn when the broker is away.
         self.news = Client(places.socket, hello=hello | {"role": "tool"}, patience=0)
         self.claude: claude.Claude | None = None
@@ -107,6 +131,7 @@ class Harness:
             left = max(0, round(end - time.monotonic()))
             wait = min(left, wire.RECV_WAIT_MAX)
             got = self.ask("recv", wait_seconds=wait, max=self.at_once)
+            self.watchdog.feed()
             if got["messages"]:
                 return got
             if not left:
@@ -170,6 +195,7 @@ class Harness:
         spoke = process.spoke
         try:
             for event in process.turn(text, self.agent.turn_timeout):
+                self.watchdog.feed()
                 if not spoke and process.session and turn.no_conversation(event):
                     self.forget_session()
                     return False
@@ -229,7 +255,10 @@ class Harness:
     def rest(self, seconds: float, this: turn.Turn) -> None:
         tell_systemd(f"STATUS=turn {this.number} {this.outcome}; trying again in {seconds:.0f} s")
         # The endpoint gives no sign when it is well again: this is a wait for time, and nothing shortens it.
-        threading.Event().wait(seconds)
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self.watchdog.feed()
+            threading.Event().wait(min(left, wire.RECV_WAIT_MAX))
 
     def show(self, this: turn.Turn, doing: str) -> None:
         tell_systemd(f"STATUS=turn {this.number}: {doing}")

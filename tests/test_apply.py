@@ -77,12 +77,22 @@ def test_doing_it_again_changes_nothing(places: apply.Places) -> None:
     assert (places.state / "agents/ada/state/notes.md").read_text() == "mine"
 
 
-def test_a_drop_in_holds_the_limits_and_nothing_else(places: apply.Places) -> None:
+def test_a_drop_in_holds_limits_and_watchdog_and_nothing_else(places: apply.Places) -> None:
     toml = 'description = "50% [Service] ExecStart=/bin/sh"\n[limits]\nMemoryMax = "1G"\nTasksMax = 50\n'
     apply.deploy(places, apply.read_request(queue(places, toml=toml)))
     text = (places.etc / "systemd/system/hive-agent@ada.service.d/50-hive-apply.conf").read_text()
     wanted = ["[Unit]", "Description=Agent ada: 50%% [Service] ExecStart=/bin/sh"]
-    assert text.splitlines()[1:] == [*wanted, "[Service]", "MemoryMax=1G", "TasksMax=50"]
+    wanted += ["[Service]", "WatchdogSec=1860s"]
+    assert text.splitlines()[1:] == [*wanted, "MemoryMax=1G", "TasksMax=50"]
+
+
+@pytest.mark.parametrize(("turn_timeout", "watchdog"), [(10, "240s"), (3600, "3660s")])
+def test_the_watchdog_outlasts_a_turn_and_a_wait_for_mail(
+    places: apply.Places, turn_timeout: int, watchdog: str
+) -> None:
+    apply.deploy(places, apply.read_request(queue(places, toml=f"turn_timeout = {turn_timeout}\n")))
+    text = (places.etc / "systemd/system/hive-agent@ada.service.d/50-hive-apply.conf").read_text()
+    assert f"\nWatchdogSec={watchdog}\n" in text
 
 
 @pytest.mark.parametrize(

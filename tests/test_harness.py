@@ -61,6 +61,14 @@ def test_a_turn_goes_well(cage: Cage) -> None:
     cage.wait_for_status("READY=1\nSTATUS=awake")
 
 
+def test_a_turn_feeds_the_watchdog(hasty: Cage) -> None:
+    hasty.send("hello")
+    hasty.start()
+    hasty.wait_for_status("READY=1")
+    hasty.wait_for_status("WATCHDOG=1")
+    hasty.wait_for("turn", outcome="ok")
+
+
 # act, outcome, what the error says
 COUNTED = [
     ("exit", "crashed", "it ended (exit status 3)"),

@@ -24,6 +24,7 @@ PLACES = harness.Places(
     mcp="none",
     base_url="http://127.0.0.1:9",
     runtime=Path("/mnt/home/runtime"),
+    watchdog="/mnt/notify",
     limits=Limits(**json.loads(LIMITS)),
 )
 
