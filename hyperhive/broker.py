@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hyperhive import ends, facts, names, operations, wake, wire
+from hyperhive import ends, facts, names, operations, runs, wake, wire
 from hyperhive.alarm import Alarm
 from hyperhive.commit import Given, Parked, Writer
 from hyperhive.connection import Connection, peer_uid
@@ -150,7 +150,10 @@ class Broker:
         self.returned(agent, *await self.surely(lambda: self.release(agent, reason, tool)), reason)
 
     def release(self, agent: Agent, reason: str, tool: str = "") -> tuple[list[Row], list[Row], list[Row]]:
-        return self.with_letters(agent, self.store.release(agent.name, reason, tool), reason)
+        back = self.store.release(agent.name, reason, tool)
+        for invocation in {row["invocation"] for rows in back for row in rows}:
+            runs.explain(self.store, invocation)
+        return self.with_letters(agent, back, reason)
 
     def fail(
         self, agent: Agent, invocation: str, reason: str, ids: list[int] | None, *, count: bool
@@ -294,7 +297,7 @@ class Broker:
         self.alarm.arm()
 
     def due(self) -> float | None:
-        return ends.seconds_of(self.next_due) if self.next_due else None
+        return wire.seconds_of(self.next_due) if self.next_due else None
 
     def ring(self) -> None:
         self.spawn_task(self.fire())

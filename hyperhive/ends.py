@@ -1,7 +1,6 @@
 """In hive.db: questions, reminders, and all else that waits. On the writer's thread, like store.py."""
 
 import json
-from datetime import UTC, datetime
 
 from hyperhive import names
 from hyperhive.problem import Problem
@@ -13,14 +12,6 @@ LISTED_MAX = 200
 
 LOOKED_AT = 500  # messages got and sent, the newest, among which unanswered ones are looked for
 LOOKED_AT_ALL = 2000  # in the whole hive
-
-
-def stamp(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def seconds_of(at: str) -> float:
-    return datetime.fromisoformat(at).timestamp()
 
 
 # questions
@@ -268,9 +259,11 @@ def prune(store: Store, before: str, limit: int) -> int:
         "message": "state in ('done', 'dropped') and done_at < ? and id < (select max(id) from message)",
         "question": "state != 'open' and answered_at < ?",
         "reminder": "state != 'armed' and due_at < ?",
+        "run": "ended_at < ? and event != 'quarantined'",  # the next start is a recovery
     }
     count = 0
     for table, where in old.items():
-        statement = f"delete from {table} where id in (select id from {table} where {where} limit ?)"  # noqa: S608
+        chosen = f"select rowid from {table} where {where} limit ?"  # noqa: S608
+        statement = f"delete from {table} where rowid in ({chosen})"  # noqa: S608
         count += store.db.execute(statement, (before, limit)).rowcount
     return count

@@ -17,6 +17,12 @@ IDS = {
     "apply_failed": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a108",
     "control": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a110",
     "model_request": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a109",
+    "started": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a120",
+    "recovered": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a121",
+    "finished": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a122",
+    "stopped": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a123",
+    "quarantined": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a124",
+    "container_crash": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a125",
 }
 NOTICE, INFO = 5, 6
 PROGRAM = Path(sys.argv[0]).name

@@ -14,6 +14,7 @@ def block(message: Message) -> str:
         fields["in_reply_to"] = message["in_reply_to"]
     if message["redelivered"]:
         fields["redelivered"] = 1
+        fields["because"] = message["reason"]
     start = "".join(f' {name}="{attribute(value)}"' for name, value in fields.items())
     return f"<mail{start}>\n{TAG.sub('&lt;', message['body'])}\n</mail>"
 

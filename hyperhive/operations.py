@@ -7,7 +7,18 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from hyperhive import facts, names, operations_ends, replies, settings, snapshot, wire
+from hyperhive import (
+    facts,
+    names,
+    operations_ends,
+    operations_watch,
+    replies,
+    runs,
+    settings,
+    snapshot,
+    wire,
+)
+from hyperhive.connection import peer_uid
 from hyperhive.problem import Problem
 from hyperhive.store import TOOL, Row, as_mail, now
 
@@ -35,7 +46,15 @@ def answer(broker: Broker, connection: Connection, message: wire.Message) -> Awa
             raise Problem("forbidden", "say hello first")
         if op in HARNESS and connection.role != "harness":
             raise Problem("forbidden", f"'{op}' is the harness's")
+    if connection.who == names.SYSTEM and op in ROOTS and not is_root(connection):
+        raise Problem("forbidden", f"'{op}' is for root")
     return operation(broker, connection, message)
+
+
+def is_root(connection: Connection) -> bool:
+    """Or the broker's own user, who can write the databases without asking."""
+    assert connection.transport
+    return peer_uid(connection.transport.get_extra_info("socket")) in (0, os.getuid())
 
 
 def operation_of(broker: Broker, connection: Connection, op: str) -> Operation | None:
@@ -239,8 +258,10 @@ async def show(broker: Broker, connection: Connection, message: wire.Message) ->
         raise Problem("unknown-agent", f"no agent is called '{name}'", hint="hivectl list")
     rows = await broker.writer.do(broker.store.agents_with_mail)
     mail_rows = await broker.writer.do(lambda: broker.store.mail(name, None, wire.ID_MAX, 10))
+    run_rows = await broker.writer.do(lambda: runs.recent(broker.store, name, 10))
     return {
         "agent": next(about(broker, row) for row in rows if row["name"] == name),
+        "recent_runs": run_rows,
         "recent_turns": await broker.stats.recent_turns(name, 10),
         "messages": mail_rows,
     }
@@ -358,4 +379,5 @@ OPERATOR: dict[str, Operation] = {
     **operations_ends.OPERATOR,
     **snapshot.OPERATOR,
 }
-SYSTEM: dict[str, Operation] = {"applied": applied, "apply_failed": apply_failed, **operations_ends.SYSTEM}
+ROOTS: dict[str, Operation] = {"applied": applied, "apply_failed": apply_failed, **operations_ends.SYSTEM}
+SYSTEM: dict[str, Operation] = ROOTS | operations_watch.SYSTEM

@@ -48,7 +48,7 @@ async def ask(broker: Broker, connection: Connection, message: wire.Message) -> 
         raise Problem("bad-request", "'to' must be somebody else, and 'question' must say something")
 
     def change() -> replies.Done[tuple[wire.Message, list[wire.Message]]]:
-        expires = ends.stamp(time.time() + ttl) if ttl else None
+        expires = wire.stamp(time.time() + ttl) if ttl else None
         row = ends.ask(broker.store, asker, asked, text, options, multi=multi, expires_at=expires)
         keys = ("id", "question", "options", "multi", "expires_at")
         event = {"event": "question", "from": asker} | {key: row[key] for key in keys}
@@ -89,7 +89,7 @@ async def remind(broker: Broker, connection: Connection, message: wire.Message) 
     text = wire.get_text(message, "message", TEXT_MAX)
 
     def change() -> replies.Done[bool]:
-        due = ends.stamp(due_time(message))  # in here, as at a repeat it may be over
+        due = wire.stamp(due_time(message))  # in here, as at a repeat it may be over
         return {"reminder": ends.remind(broker.store, who, text, due), "due_at": due}, True
 
     armed, new = await replies.once(broker, connection, message, change)
@@ -122,7 +122,7 @@ async def loose_ends(broker: Broker, connection: Connection, message: wire.Messa
     who = None if everybody else connection.who
     found = await broker.writer.do(lambda: ends.loose_ends(broker.store, who))
     age = time.time()
-    return {"loose_ends": [end | {"age": max(0, round(age - ends.seconds_of(end["at"])))} for end in found]}
+    return {"loose_ends": [end | {"age": max(0, round(age - wire.seconds_of(end["at"])))} for end in found]}
 
 
 async def cancel(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
@@ -166,7 +166,7 @@ async def drop(broker: Broker, connection: Connection, message: wire.Message) ->
 
 async def prune(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
     days = wire.get_int(message, "days", 1, 36_500)
-    before = ends.stamp(time.time() - days * 86_400)
+    before = wire.stamp(time.time() - days * 86_400)
     total = 0
     while count := await broker.writer.do(lambda: ends.prune(broker.store, before, PRUNE_ROWS)):
         total += count

@@ -126,6 +126,23 @@ def replies(db: Database) -> None:
     """)
 
 
+@migrations()
+def runs(db: Database) -> None:
+    db.executescript("""
+        create table run(
+            invocation text primary key, unit text not null, agent text, began_at text not null,
+            ended_at text, event text, detail text
+        ) strict;
+        create index run_open on run(unit) where ended_at is null;
+        create index run_unit on run(unit);
+        create index run_ended on run(ended_at);
+        create index run_began on run(began_at);
+        create table run_mail(
+            invocation text not null, message integer not null, primary key (invocation, message)
+        ) strict, without rowid;
+    """)
+
+
 def now() -> str:
     return stamp(time.time_ns() // 1_000_000)
 
@@ -147,6 +164,7 @@ def as_mail(row: Row) -> Row:
         "in_reply_to": row["in_reply_to"],
         "attempts": row["attempts"],
         "redelivered": bool(row["seen"]),
+        "reason": row["reason"] if row["seen"] else None,
     }
 
 
@@ -294,8 +312,14 @@ class Store:
 
     def release(self, recipient: str, reason: str, tool: str = "") -> tuple[list[Row], list[Row]]:
         """The connection that held the lease has ended, a tool's or the harness's: (requeued, dead)."""
-        rows = self.leased_rows(recipient, None)
-        return self.back([row for row in rows if tool in ("", row["invocation"])], reason, 0)
+        rows = [row for row in self.leased_rows(recipient, None) if tool in ("", row["invocation"])]
+        # for whoever tells how the run ended: by then another may have the mail
+        insert = "insert or ignore into run_mail(invocation, message) values (?, ?)"
+        self.db.executemany(
+            insert,
+            [(row["invocation"], row["id"]) for row in rows if not row["invocation"].startswith(TOOL)],
+        )
+        return self.back(rows, reason, 0)
 
     def back(self, rows: list[Row], reason: str, forgiven: int) -> tuple[list[Row], list[Row]]:
         kept = [row for row in rows if row["attempts"] - forgiven < ATTEMPTS_MAX]

@@ -1,6 +1,7 @@
 """One JSON object per line; every field is checked where it comes in. See hyperhive-wire(7)."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from hyperhive.problem import Problem
@@ -80,3 +81,18 @@ def get_ids(message: Message, key: str) -> list[int]:
     if len(values) > 10_000 or not all(type(v) is int and 0 < v <= ID_MAX for v in values):
         raise Problem("bad-request", f"'{key}' must be a list of at most 10000 message ids")
     return values
+
+
+def death(crash: Message) -> str:
+    """What a container_crash says that it died of, in a word or two."""
+    if crash["result"] not in ("exit-code", "signal"):
+        return str(crash["result"])
+    return str(crash["signal"] or f"exit status {crash['exit_status']}")
+
+
+def stamp(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def seconds_of(at: str) -> float:
+    return datetime.fromisoformat(at).timestamp()

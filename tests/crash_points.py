@@ -13,8 +13,8 @@ from typing import Any
 HYPERHIVE = Path(__file__).parent.parent / "hyperhive"
 # The modules of the broker that act; a new one is missed by no one, see test_crash_points.py.
 MODULES = (
-    "alarm broker commit connection database ends operations operations_ends replies serving snapshot"
-    " stats store wake"
+    "alarm broker commit connection database ends operations operations_ends operations_watch replies runs"
+    " serving snapshot stats store wake"
 ).split()
 # What such a call is called: the database, the writer's thread, who waits for it, sockets, files, systemd.
 CALLS = frozenset(
@@ -23,7 +23,7 @@ CALLS = frozenset(
     " write_text write_bytes replace rename timerfd_settime fsync".split()
 )
 TEXT_METHODS = {"replace"}  # a str's, with two arguments: no trace
-TABLES = {"AGENT", "HARNESS", "BOTH", "OPERATOR", "SYSTEM"}  # of operations
+TABLES = {"AGENT", "HARNESS", "BOTH", "OPERATOR", "ROOTS", "SYSTEM"}  # of operations
 READERS = {"rows", "count", "select"}  # functions that only look
 
 

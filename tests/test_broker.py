@@ -29,6 +29,7 @@ def test_mail_goes_round(here: Hive) -> None:
         "in_reply_to": None,
         "attempts": 1,
         "redelivered": False,
+        "reason": None,
     }
     assert bob.ask("ack")["acked"] == 1
     assert states(here)[message["id"]] == "done"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hyperhive.ends import seconds_of
+from hyperhive.wire import seconds_of
 from tests.hive import Hive, Peer
 from tests.test_broker import RECORD, bodies, states
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hyperhive import operations
+from hyperhive import operations, operations_watch, runs
 from hyperhive.broker import Broker
 from tests import wire_page
 from tests.crash_points import MODULES
@@ -210,8 +210,12 @@ def names_in(pattern: str) -> set[str]:
 @pytest.mark.parametrize(
     ("title", "of", "made"),
     [
-        ("EVENTS", "events", names_in(r'\.publish\(\s*"(\w+)"')),
-        ("MAIL FROM THE SYSTEM", "mail", names_in(r'"event": "(\w+)"') | {*operations.TROUBLE.values()}),
+        ("EVENTS", "events", names_in(r'\.publish\(\s*"(\w+)"') | {*operations_watch.TEXTS}),
+        (
+            "MAIL FROM THE SYSTEM",
+            "mail",
+            names_in(r'"event": "(\w+)"') | {*operations.TROUBLE.values()} | runs.MAILED,
+        ),
     ],
     ids=["events", "mail"],
 )

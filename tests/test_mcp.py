@@ -30,6 +30,7 @@ MAIL: dict[str, Any] = {
     "in_reply_to": None,
     "attempts": 1,
     "redelivered": False,
+    "reason": None,
 }
 BLOCK = '<mail id="12" from="bob" to="ada" sent="2026-11-22T10:00:00.000Z">\nhi\n</mail>'
 TOOLS = {"recv", "send", "whoami", "set_status", "request_next_turn"} | {
@@ -194,9 +195,10 @@ def test_a_hello_comes_first_and_names_the_run(server: Server, broker: Scripted)
 def test_mail_is_shown_in_blocks_with_what_waits_and_a_long_wait_is_brought_down(
     server: Server, broker: Scripted
 ) -> None:
-    second = MAIL | {"id": 13, "in_reply_to": 3, "redelivered": True, "attempts": 2}
+    second = MAIL | {"id": 13, "in_reply_to": 3, "redelivered": True, "reason": 'a "crash"', "attempts": 2}
     broker.start(recv=[{"messages": [MAIL, second], "waiting": 5}, {"messages": [], "waiting": 0}])
-    again = BLOCK.replace('"12"', '"13"').replace('Z">', 'Z" in_reply_to="3" redelivered="1">')
+    fields = 'in_reply_to="3" redelivered="1" because="a &quot;crash&quot;"'
+    again = BLOCK.replace('"12"', '"13"').replace('Z">', f'Z" {fields}>')
     down = "(wait_seconds was brought down from 900 to 180, the longest that recv waits.)"
     text = server.say("recv", wait_seconds=900, max=7)
     assert text == f"{BLOCK}\n\n{again}\n\n(5 more waiting: call recv again.)\n\n{down}"

@@ -23,6 +23,7 @@ class Tour:
         self.events: dict[str, list[Message]] = defaultdict(list)
         self.mail: dict[str, list[Message]] = defaultdict(list)  # from the system, by event
         self.peers: dict[str, Peer] = {"operator": here.operator(), "system": here.system()}
+        self.runs: dict[str, str] = {}  # InvocationIDs
         self.watcher = here.operator()
         assert self.watcher.ask("subscribe")["ok"]
 
@@ -39,7 +40,8 @@ class Tour:
 
     def awake(self, who: str) -> None:
         self.peers[who] = self.here.connect(self.here.socket(who), self.here.bases[who])
-        self.ok(who, "hello", role="harness", invocation=f"{next(INVOCATION):032x}")
+        self.runs[who] = f"{next(INVOCATION):032x}"
+        self.ok(who, "hello", role="harness", invocation=self.runs[who])
 
     def recv(self, who: str) -> list[int]:
         messages = self.ok(who, "recv", wait_seconds=20)["messages"]
@@ -124,6 +126,28 @@ def loose_ends(tour: Tour) -> None:
         assert tour.recv("ada")
 
 
+def runs(tour: Tour) -> None:
+    """bob's harness dies with a message; its socket is quarantined, started again, and stopped."""
+    agent, socket = "hive-agent@bob.service", "hive-agent@bob.socket"
+
+    def told(event: str, unit: str, run: str, **more: Any) -> None:
+        at = "2026-11-22T10:00:00.000Z"
+        tour.ok("system", "event", event=event, unit=unit, invocation=run, at=at, **more)
+
+    died = {"result": "signal", "signal": "SIGKILL", "restarts": 0, "restarted": True, "log": ["argh"]}
+    told("started", agent, tour.runs["bob"])
+    tour.ok("system", "runs")
+    tour.ok("operator", "send", to="bob", body="in flight")
+    tour.recv("bob")
+    told("container_crash", agent, tour.runs["bob"], **died)
+    first, second = (f"{next(INVOCATION):032x}" for _ in range(2))
+    told("quarantined", socket, first, result="service-start-limit-hit")
+    told("started", socket, second)
+    told("stopped", socket, second)
+    told("finished", agent, f"{next(INVOCATION):032x}")
+    tour.ok("operator", "show", agent="bob")
+
+
 def system(tour: Tour) -> None:
     peer = tour.peers["operator"]
     spawned, failed = (peer.write("spawn", agent=name, toml="") for name in ("eve", "mallory"))
@@ -158,7 +182,7 @@ def ends(tour: Tour) -> None:
     tour.watch("asleep")
 
 
-STOPS: tuple[Callable[[Tour], None], ...] = (mail, failures, turns, loose_ends, system, ends)
+STOPS: tuple[Callable[[Tour], None], ...] = (mail, failures, turns, loose_ends, system, runs, ends)
 
 
 def tour(here: Hive) -> Tour:
