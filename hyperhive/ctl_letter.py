@@ -5,7 +5,7 @@ from typing import Any
 
 from hyperhive import ctl_text, names
 from hyperhive.ctl_text import clock
-from hyperhive.wire import Message
+from hyperhive.wire import Message, death
 
 
 def show(message: Message) -> None:
@@ -47,6 +47,16 @@ def sentence(event: Any) -> str:
             return f"The model's endpoint refuses the hive's credential in a turn of {agent}: {error}"
         case {"event": "rate_limited", "agent": agent, "error": error}:
             return f"The model's endpoint asks {agent} to wait: {error}"
+        case {"event": "container_crash", "unit": unit, "invocation": invocation, "restarted": again}:
+            look = f"journalctl _SYSTEMD_INVOCATION_ID={invocation}"
+            return f"{unit} crashed: {death(event)}{'; systemd starts it again' * again}.\n({look})"
+        case {"event": "quarantined", "agent": agent, "unit": unit}:
+            way_out = f"systemctl reset-failed 'hive-agent@{agent}.*'; systemctl start {unit}"
+            return f"{agent} is in quarantine: it crashed again and again, and its mail waits.\n({way_out})"
+        case {"event": "recovered", "agent": agent}:
+            return f"{agent} is out of quarantine."
+        case {"event": "stopped", "unit": unit}:
+            return f"{unit} was stopped."
         case {"event": "spawned", "agent": agent}:
             return f"{agent} was created."
         case {"event": "reminder", "id": number, "message": message, "due_at": due_at}:

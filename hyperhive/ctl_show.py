@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from hyperhive import ctl_text
+from hyperhive import ctl_text, wire
 from hyperhive.ctl_text import MISSING, Column, age, clock, counted, line
 from hyperhive.wire import Message
 
@@ -34,6 +34,7 @@ MAIL = (
     Column("STATE"),
     Column("BODY", fill=True),
 )
+RUNS = (Column("RUN"), Column("BEGAN"), Column("LASTED", right=True), Column("END", fill=True))
 STATES = ("working", "awake", "asleep", "paused", "quarantined")
 
 
@@ -69,6 +70,16 @@ def turn_row(turn: Message) -> list[str]:
         f"${turn['cost_usd']:.2f}",
         line(turn.get("error") or ""),
     ]
+
+
+def run_row(run: Message) -> list[str]:
+    if not run["ended_at"]:
+        return [run["invocation"][:8], clock(run["began_at"]), age(run["began_at"]), "runs"]
+    lasted = ctl_text.parse_time(run["ended_at"]) - ctl_text.parse_time(run["began_at"])
+    end = run["event"]
+    if end == "container_crash":
+        end = f"crashed: {wire.death(run)} (journalctl _SYSTEMD_INVOCATION_ID={run['invocation']})"
+    return [run["invocation"][:8], clock(run["began_at"]), f"{lasted.total_seconds():.1f} s", end]
 
 
 def by_state(agents: Iterable[Message]) -> str:
@@ -121,6 +132,9 @@ def agent(shown: Message) -> None:
         ("unit", f"hive-agent@{about['name']}.service, machine h-{about['name']}"),
     ]
     print_pairs(rows)
+    if shown["recent_runs"]:
+        print()
+        ctl_text.print_table(RUNS, [run_row(run) for run in reversed(shown["recent_runs"])])
     if shown["recent_turns"]:
         print()
         ctl_text.print_table(TURNS, [turn_row(turn) for turn in reversed(shown["recent_turns"])])
@@ -168,6 +182,10 @@ def event(event: Message) -> str:
             return f"{event['agent']} ended turn {event['number']}: {event['outcome']}, {took}"
         case "status":
             return f"{event['agent']}: {line(event['status'])}"
+        case "container_crash":
+            return f"{event['unit']} crashed: {wire.death(event)}"
+        case "quarantined" | "recovered":
+            return f"{event['unit']}: {event['event']}"
         case "spawned":
             return f"{event['agent']} was created"
     return ""

@@ -75,11 +75,43 @@ def test_show_shows_turns_and_mail_the_newest_last(here: Hive) -> None:
         ada.ask("turn", number=number, outcome=outcome, duration_ms=1500, error="try later", **record)
     ada.ask("send", to="bob", body="first")
     ada.ask("send", to="bob", body="second")
+    unit, at = "hive-agent@ada.service", "2026-11-22T10:00:00.000Z"
+    system = here.system()
+    for number in (1, 2):
+        system.ask("event", event="started", unit=unit, invocation=f"{number:032x}", at=at)
+    crash = {"result": "signal", "signal": "SIGKILL", "restarts": 0, "restarted": True, "log": []}
+    later = at.replace("00.000", "12.345")
+    system.ask("event", event="container_crash", unit=unit, invocation=f"{1:032x}", at=later, **crash)
     text = run(here, "show", "ada").stdout
+    assert re.search(
+        r"^0{8}  .*  12\.3 s  crashed: SIGKILL \(journalctl .*=0{31}1\)\n0{8} .* runs$", text, re.M
+    )
     assert text.startswith("agent    ada (agent)\nstate    awake\n")
     assert re.search(r"^ +1 .* 1\.5 s  ok .*\n +2 .* 1\.5 s  rate-limited .* try later$", text, re.M)
     assert text.index("first") < text.index("second")
-    assert {*load(here, "show", "ada")} == {"agent", "recent_turns", "messages"}
+    assert {*load(here, "show", "ada")} == {"agent", "recent_runs", "recent_turns", "messages"}
+
+
+def test_the_inbox_says_what_died_and_what_to_do(here: Hive) -> None:
+    system, at = here.system(), "2026-11-22T10:00:00.000Z"
+    died = {"result": "exit-code", "exit_status": 78, "restarts": 0, "restarted": True, "log": []}
+    for kind, unit, number, fields in (
+        ("container_crash", "hive-agent@manager.service", 1, died),
+        ("quarantined", "hive-agent@manager.socket", 2, {"result": "service-start-limit-hit"}),
+        ("started", "hive-agent@manager.socket", 3, {}),
+        ("stopped", "hive-agent@manager.socket", 3, {}),
+    ):
+        assert system.ask("event", event=kind, unit=unit, invocation=f"{number:032x}", at=at, **fields)[
+            "new"
+        ]
+    text = run(here, "inbox").stdout
+    for said in (
+        "hive-agent@manager.service crashed: exit status 78; systemd starts it again.\n(journalctl _SYSTEMD",
+        "manager is in quarantine: it crashed again and again, and its mail waits.\n(systemctl reset-failed",
+        "manager is out of quarantine.\n",
+        "hive-agent@manager.socket was stopped.\n",
+    ):
+        assert said in text
 
 
 def test_top_without_a_terminal_shows_it_once(here: Hive) -> None:
