@@ -4,9 +4,11 @@ import json
 import os
 import platform
 import select
+import signal
 import statistics
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +25,8 @@ from hyperhive.wire import Message
 
 RUNS = 20
 SLEEPERS = 100
+CRASHES = 50
+IDLE = 20
 LIB = "/usr/lib/hyperhive/bin"
 OPERATOR = "/run/hyperhive/operator.sock"
 WAIT = 30  # seconds of silence after which something is wrong
@@ -197,6 +201,72 @@ def memory(client: Client) -> list[Figure]:
     ]
 
 
+def main_pid(unit: str) -> int:
+    command = ["systemctl", "show", "--value", "--property=MainPID", unit]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def told(events: Connection, names: list[str], began: float) -> list[float]:
+    """Milliseconds until the mail about each one's crash is in the manager's inbox."""
+    times: dict[str, float] = {}
+    while len(times) < len(names):
+        came = events.next_event(WAIT)
+        if came is None:
+            raise Problem("silence", f"{len(times)} of {len(names)} crashes were told", hint="hive-watch(8)")
+        if came["event"] == "mail" and came["from"] == "system" and came["to"] in ("manager", "operator"):
+            body = json.loads(came["body"])
+            if body["event"] == "container_crash" and body["agent"] in names:
+                if body["agent"] in times:
+                    raise Problem("twice", f"the crash of {body['agent']} was told twice")
+                times[body["agent"]] = (time.monotonic() - began) * 1000
+    return [*times.values()]
+
+
+def crashes(client: Client, events: Connection) -> list[Figure]:
+    """50 agents with claude would not fit a small machine, so these run something that costs nothing."""
+    drop_in = Path("/run/systemd/system/hive-agent@.service.d/bench.conf")
+    drop_in.parent.mkdir(parents=True, exist_ok=True)
+    start = "[Unit]\nStartLimitIntervalSec=0\n[Service]\nType=exec\nExecStart=\nExecStart=sleep infinity\n"
+    drop_in.write_text(start)
+    systemctl("daemon-reload")
+    single: list[float] = []
+    names = [f"idle-{number:03}" for number in range(CRASHES)]
+    for name in names:
+        systemctl("start", f"hive-agent@{name}.service")
+        until(events, "started", name)
+        pid = main_pid(f"hive-agent@{name}.service")
+        began = time.monotonic()
+        os.kill(pid, signal.SIGKILL)
+        single += told(events, [name], began)
+    systemctl("start", *[f"hive-agent@{name}.service" for name in names])
+    pids = [main_pid(f"hive-agent@{name}.service") for name in names]
+    began = time.monotonic()
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    together = max(told(events, names, began))
+    drop_in.unlink()
+    systemctl("daemon-reload")
+    systemctl("reset-failed")
+    return [
+        figure("SIGKILL of an agent → mail for the manager", "ms", single, 50),
+        figure("… its 99th percentile", "ms", [statistics.quantiles(single, n=100)[98]], 250),
+        figure(f"{CRASHES} agents killed at once: all told", "ms", [together], 2000),
+    ]
+
+
+def watching() -> list[Figure]:
+    """Idle for IDLE seconds: once in 10 seconds it feeds its watchdog."""
+    pid = main_pid("hive-watch.service")
+    threading.Event().wait(IDLE)  # what went before leads to events of its own
+    before = status_kb(pid, "voluntary_ctxt_switches")
+    threading.Event().wait(IDLE)  # the figure is about time
+    woken = status_kb(pid, "voluntary_ctxt_switches") - before
+    return [
+        figure("hive-watch, RSS", "MB", [status_kb(pid, "VmRSS") / 1024], 25),
+        figure(f"hive-watch wakes up in {IDLE} idle seconds", "", [woken], IDLE // 10 + 1),
+    ]
+
+
 def initialize() -> float:
     params = {
         "protocolVersion": "2025-06-18",
@@ -224,6 +294,7 @@ def run() -> list[dict[str, Any]]:
     ):
         events = watcher.subscribe()
         figures = waking(client, events, endpoint) + warm(client, events, endpoint) + memory(client)
+        figures += crashes(client, events) + watching()
     figures.append(
         figure("hive-mcp: start → answer to initialize", "ms", [initialize() for _ in range(RUNS)], 60)
     )
