@@ -5,6 +5,7 @@ import logging
 import signal
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +27,8 @@ MANAGER, UNIT, SERVICE = (BUS + part for part in (b".Manager", b".Unit", b".Serv
 PROPERTIES = b"org.freedesktop.DBus.Properties"
 
 PATTERNS = ("hive-*.service", "hive-agent@*.socket", "container@*.service", "systemd-nspawn@*.service")
-NOT_OURS = "hive-box-*"  # what hive-box(8) runs in a box
+# What hive-box(8) runs in a box; one for each connection of the manager, who is answered.
+NOT_OURS = ("hive-box-*", "hive-control@*")
 TARGET = "hyperhive.target"
 WAIT_USEC = 10_000_000  # the unit has WatchdogSec=30s
 OVER = ("inactive", "failed")
@@ -72,9 +74,11 @@ def reloading(msg: DbusMessage, error: None, userdata: Changes) -> None:
 
 
 def watched(unit: str) -> bool:
-    return any(fnmatch.fnmatchcase(unit, pattern) for pattern in PATTERNS) and not fnmatch.fnmatchcase(
-        unit, NOT_OURS
-    )
+    return matches(unit, PATTERNS) and not matches(unit, NOT_OURS)
+
+
+def matches(unit: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(unit, pattern) for pattern in patterns)
 
 
 def hexadecimal(array: list[int]) -> str:
@@ -196,6 +200,7 @@ class Watcher:
         self, unit: str, invocation: str, *, patience: float = watch_journal.LATE, unknown: str = "crashed"
     ) -> None:
         self.told.append(invocation)
+        notify("WATCHDOG=1")  # many may end at once, and journald be slow
         end, began = watch_journal.await_end(unit, invocation, patience)
         if not end:
             log.warning("The journal does not say how run %s of %s ended", invocation, unit)

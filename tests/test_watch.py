@@ -72,7 +72,13 @@ def test_only_some_units_are_watched() -> None:
         "hive-gate.service",
         "systemd-nspawn@x.service",
     )
-    no = ("hive-gate.socket", "ssh.service", "hive-box-run-1.service", "systemd-nspawn.service")
+    no = (
+        "hive-gate.socket",
+        "ssh.service",
+        "hive-box-run-1.service",
+        "hive-control@1-2.service",
+        "systemd-nspawn.service",
+    )
     assert [unit for unit in (*yes, *no) if watch.watched(unit)] == [*yes]
 
 
