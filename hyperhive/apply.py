@@ -9,7 +9,7 @@ from typing import Any
 
 from pystemd.systemd1 import Manager
 
-from hyperhive import names, settings, wire
+from hyperhive import agent_toml, names, settings, wire
 from hyperhive.client import Client
 from hyperhive.problem import Problem
 
@@ -129,7 +129,7 @@ def nspawn(places: Places, name: str, base: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def drop_in(name: str, agent: settings.Agent) -> str:
+def drop_in(name: str, agent: agent_toml.Agent) -> str:
     title = f"Agent {name}: {agent.description}" if agent.description else f"Agent {name}"
     lines = [
         "# Written by hive-apply(8) from agent.toml.",
@@ -149,7 +149,7 @@ def drop_in(name: str, agent: settings.Agent) -> str:
 def deploy(places: Places, request: Request) -> dict[str, Any]:
     """Every step can be done again: a run that was cut short is finished by the next one."""
     name = request.agent
-    agent = settings.agent_from(request.toml)
+    agent = agent_toml.check_config({}, request.toml)
     base = uid_base(places.state / "agents", name, {entry.pw_uid for entry in pwd.getpwall()})
     (places.state / "agents" / name).mkdir(mode=0o755, exist_ok=True)
     own_folder(places.state / "agents" / name / "state", base)
@@ -168,6 +168,7 @@ def deploy(places: Places, request: Request) -> dict[str, Any]:
         "uid_base": base,
         "model": agent.model,
         "description": agent.description,
+        "send_to": agent.send_to,
     }
 
 

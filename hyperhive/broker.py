@@ -40,6 +40,7 @@ class Agent:
     name: str
     role: str
     uid_base: int
+    send_to: frozenset[str]  # the names it may write to; 'all' is everybody
     run: Connection | None = None  # the harness
     leaving: bool = False  # it said asleep and was told to go
     woken: float | None = None  # when the byte went into the FIFO, until a harness says hello
@@ -75,9 +76,19 @@ class Broker:
         self.registered: Callable[[Agent], Awaitable[None]]
 
     def add_agent(self, row: Row) -> Agent:
-        agent = Agent(row["name"], row["role"], row["uid_base"])
+        agent = Agent(row["name"], row["role"], row["uid_base"], frozenset(json.loads(row["send_to"])))
         self.agents[agent.name] = agent
         return agent
+
+    def may_write(self, sender: str, to: str) -> bool:
+        agent = self.agents.get(sender)  # else the operator
+        return not agent or to == sender or not agent.send_to.isdisjoint({to, names.ALL})
+
+    def check_may_write(self, sender: str, to: str) -> None:
+        if not self.may_write(sender, to):
+            allowed = ", ".join(sorted(self.agents[sender].send_to)) or "nobody"
+            hint = f"its agent.toml lets it write to: {allowed}"
+            raise Problem("forbidden", f"{sender} may not write to '{to[:64]}'", hint=hint)
 
     def spawn_task(self, work: Any) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hyperhive.agent_toml import HIVE_SERVER, Agent
+
 Event = dict[str, Any]
 
 INTERRUPT = {"type": "control_request", "request_id": "interrupt", "request": {"subtype": "interrupt"}}
@@ -42,10 +44,11 @@ LIMITS = Limits()
 class Setup:
     program: str
     model: str
-    allow: tuple[str, ...]
+    agent: Agent
     prompt: str
     mcp: str  # the program that gives the agent its tools
     role: str
+    config: Path  # the deployed one
     session: str | None
     base_url: str
     socket: str
@@ -56,14 +59,31 @@ class Setup:
 
 def write_files(setup: Setup) -> None:
     setup.folder.mkdir(mode=0o700, exist_ok=True)
-    about = {"HIVE_SOCKET": setup.socket, "INVOCATION_ID": setup.invocation, "HIVE_ROLE": setup.role}
-    server = {"command": setup.mcp, "env": about}
-    (setup.folder / "mcp.json").write_text(json.dumps({"mcpServers": {"hive": server}}))
+    (setup.folder / "mcp.json").write_text(json.dumps({"mcpServers": servers(setup)}))
     (setup.folder / "prompt.md").write_text(setup.prompt)
 
 
+def servers(setup: Setup) -> dict[str, Any]:
+    """As the CLI reads them; nobody can put another in the place of the hive's own."""
+    about = {"HIVE_SOCKET": setup.socket, "INVOCATION_ID": setup.invocation, "HIVE_ROLE": setup.role}
+    found: dict[str, Any] = {}
+    for name, server in setup.agent.mcp.items():
+        own = server.command.startswith("bin/")
+        command = os.fspath(setup.config / server.command) if own else server.command
+        found[name] = {"command": command, "args": server.args, "env": server.env}
+    return found | {HIVE_SERVER: {"command": setup.mcp, "env": about}}
+
+
+def rules(agent: Agent) -> list[str]:
+    """What is allowed. Nothing else is."""
+    found = [f"mcp__{HIVE_SERVER}", *agent.allow]
+    for name, server in agent.mcp.items():
+        found += [f"mcp__{name}" if tool == "*" else f"mcp__{name}__{tool}" for tool in server.allow]
+    return found
+
+
 def arguments(setup: Setup) -> list[str]:
-    built_in = sorted({rule.partition("(")[0] for rule in setup.allow if not rule.startswith("mcp__")})
+    built_in = sorted({rule.partition("(")[0] for rule in setup.agent.allow})
     line = [setup.program, "--print", "--verbose"]
     line += ["--input-format=stream-json", "--output-format=stream-json"]
     line += [f"--mcp-config={setup.folder}/mcp.json", "--strict-mcp-config"]
@@ -72,7 +92,7 @@ def arguments(setup: Setup) -> list[str]:
     line += ["--setting-sources=", f"--tools={','.join(built_in)}", "--permission-mode=dontAsk"]
     line += [f"--model={setup.model}"]
     line += [f"--resume={setup.session}"] if setup.session else []
-    return [*line, "--allowedTools", "mcp__hive", *setup.allow]
+    return [*line, "--allowedTools", *rules(setup.agent)]
 
 
 def environment(setup: Setup) -> dict[str, str]:

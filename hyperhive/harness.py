@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hyperhive import claude, mail, settings, turn, wire
+from hyperhive import agent_toml, claude, mail, settings, turn, wire
 from hyperhive.claude import LIMITS, Limits
 from hyperhive.client import Client
 from hyperhive.problem import EX_CONFIG, Problem
@@ -75,9 +75,8 @@ def drain(fifo: int) -> None:
 
 def prompt(places: Places, role: str) -> str:
     texts = [(places.prompts / f"{role}.md").read_text()]
-    own = places.config / "prompt.md"
-    if own.exists():
-        texts.append(settings.read(own))
+    own = (places.config / name for name in agent_toml.PROMPTS)
+    texts += [settings.read(path) for path in own if path.exists()]
     return "\n\n".join(texts)
 
 
@@ -85,7 +84,7 @@ class Harness:
     def __init__(self, places: Places, invocation: str) -> None:
         self.places = places
         self.invocation = invocation
-        self.agent = settings.agent_in(places.config / "agent.toml")
+        self.agent = agent_toml.read(places.config / agent_toml.FILE)
         self.session_file = places.home / ".hyperhive-session"
         hello = {"role": "harness", "invocation": invocation}
         self.watchdog = Watchdog(places.watchdog)
@@ -146,12 +145,13 @@ class Harness:
             session = claude.read_session(self.session_file)
             self.claude = claude.Claude(
                 claude.Setup(
-                    program=self.places.claude,
+                    program=self.runner(),
                     model=self.agent.model or self.hello["model"],
-                    allow=self.agent.allow,
+                    agent=self.agent,
                     prompt=prompt(self.places, self.hello["role"]),
                     mcp=self.places.mcp,
                     role=self.hello["role"],
+                    config=self.places.config,
                     session=session,
                     base_url=self.places.base_url,
                     socket=self.places.socket,
@@ -162,6 +162,10 @@ class Harness:
             )
             self.cost = 0.0
         return self.claude
+
+    def runner(self) -> str:
+        own = self.agent.program
+        return os.fspath(self.places.config / "bin" / own) if own else self.places.claude
 
     def end_claude(self) -> None:
         if self.claude:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from hyperhive import (
+    agent_toml,
     facts,
     names,
     operations_ends,
@@ -107,6 +109,7 @@ async def send(broker: Broker, connection: Connection, message: wire.Message) ->
 
 
 def addressees(broker: Broker, sender: str, to: str) -> list[str]:
+    broker.check_may_write(sender, to)
     if to == names.ALL:
         return sorted(name for name in broker.agents if name != sender)
     if to != names.OPERATOR and to not in broker.agents:
@@ -215,7 +218,8 @@ async def whoami(broker: Broker, connection: Connection, message: wire.Message) 
     row, leased = await broker.writer.do(
         lambda: (broker.store.agent(agent.name), broker.store.leased(agent.name))
     )
-    peers = sorted({names.OPERATOR, *broker.agents} - {agent.name})
+    others = {names.OPERATOR, *broker.agents} - {agent.name}
+    peers = sorted(name for name in others if broker.may_write(agent.name, name))
     about = {"agent": agent.name, "role": agent.role, "status": row["status"]}
     return about | {"waiting": broker.store.queued[agent.name], "leased": leased, "peers": peers}
 
@@ -248,6 +252,7 @@ async def agents(broker: Broker, connection: Connection, message: wire.Message) 
 def about(broker: Broker, row: dict[str, Any]) -> dict[str, Any]:
     agent = broker.agents[row["name"]]
     row.pop("destroyed_at")
+    row["send_to"] = json.loads(row["send_to"])
     live = {"awake": agent.run is not None, "doing": agent.doing, "waiting": broker.store.queued[agent.name]}
     return row | live
 
@@ -301,7 +306,7 @@ async def spawn(broker: Broker, connection: Connection, message: wire.Message) -
     name = names.check(wire.get_text(message, "agent", 64))
     toml = wire.get_text(message, "toml", settings.SIZE_MAX)
     prompt = wire.get_text(message, "prompt", settings.SIZE_MAX) if message.get("prompt") else None
-    settings.agent_from(toml)
+    agent_toml.check_config({}, toml)
 
     def change() -> replies.Done[bool]:
         if name in broker.agents:
@@ -330,6 +335,7 @@ async def applied(broker: Broker, connection: Connection, message: wire.Message)
         "uid_base": wire.get_int(agent, "uid_base", 1, 2**32 - 1),
         "model": wire.get_text(agent, "model", 200) if agent.get("model") else None,
         "description": wire.get_text(agent, "description", 2000),
+        "send_to": json.dumps(operations_ends.texts(agent, "send_to", 100, 64, [names.ALL])),
         "created_at": now(),
     }
     if name not in broker.agents:  # else it was told us before a crash

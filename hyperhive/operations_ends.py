@@ -40,6 +40,7 @@ def texts(
 async def ask(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
     asker = connection.who
     asked = other(broker, message, names.OPERATOR)
+    broker.check_may_write(asker, asked)
     text = wire.get_text(message, "question", TEXT_MAX)
     options = texts(message, "options", OPTIONS_MAX, OPTION_MAX, [])
     multi = wire.get(message, "multi", bool, False)

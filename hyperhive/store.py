@@ -143,6 +143,11 @@ def runs(db: Database) -> None:
     """)
 
 
+@migrations()
+def send_to(db: Database) -> None:
+    db.execute("""alter table agent add column send_to text not null default '["all"]'""")
+
+
 def now() -> str:
     return stamp(time.time_ns() // 1_000_000)
 

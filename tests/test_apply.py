@@ -40,6 +40,7 @@ def test_an_agent_has_folders_of_its_own_and_a_cage(places: apply.Places) -> Non
         "uid_base": apply.UID_FIRST,
         "model": None,
         "description": "",
+        "send_to": ("all",),
     }
     for folder in ("agents/ada/state", "homes/ada"):
         made = (places.state / folder).stat()

@@ -319,3 +319,33 @@ def test_inbox(here: Hive) -> None:
     assert operator.ask("read", ids=[inbox["messages"][0]["id"]])["read"] == 1
     assert operator.ask("inbox", unread=True)["messages"] == []
     assert bodies(operator.ask("inbox")) == ["done"]
+
+
+def test_an_agent_writes_only_to_whom_it_may(here: Hive) -> None:
+    here.bases["eve"] = 1_400_000_000
+    eve = {"name": "eve", "role": "agent", "description": "", "uid_base": 1_400_000_000, "send_to": ["bob"]}
+    assert here.system().ask("applied", id=1, agent=eve)["ok"]
+    for restart in (False, True):
+        if restart:
+            here.kill()
+            here.start()
+            assert here.operator().ask("status")["ok"]
+        peer = here.agent("eve")
+        assert peer.ask("whoami")["peers"] == ["bob"]
+        for to in ("bob", "eve"):
+            assert peer.ask("send", to=to, body="hello")["ok"]
+        for to in ("ada", "operator", "all", "nobody"):
+            refused = peer.ask("send", to=to, body="hello")
+            assert refused["error"] == "forbidden"
+            text = f"eve may not write to '{to}' (its agent.toml lets it write to: bob)"
+            assert refused["message"] == text
+        assert peer.ask("ask", to="ada", question="may I?")["error"] == "forbidden"
+        assert peer.ask("ask", question="may I?")["error"] == "forbidden"  # the operator, by default
+        asked = here.agent("ada").ask("ask", to="eve", question="well?")["question"]
+        assert peer.ask("answer", question=asked, answer=["yes"])["ok"]
+    assert {m["to"] for m in here.operator().ask("mail", agent="eve")["messages"] if m["from"] == "eve"} == {
+        "bob",
+        "eve",
+    }
+    shown = {row["name"]: row["send_to"] for row in here.operator().ask("agents")["agents"]}
+    assert (shown["eve"], shown["ada"]) == (["bob"], ["all"])

@@ -69,6 +69,16 @@ def test_a_turn_feeds_the_watchdog(hasty: Cage) -> None:
     hasty.wait_for("turn", outcome="ok")
 
 
+def test_a_program_of_the_config_runs_the_turns(cage: Cage) -> None:
+    config = cage.folder / "config"
+    (config / "bin").mkdir()
+    (cage.folder / "claude").rename(config / "bin/mine")
+    (config / "agent.toml").write_text('runner = "exec:mine"\n')
+    cage.send("hello")
+    cage.start()
+    assert cage.wait_for("turn")["outcome"] == "ok"
+
+
 # act, outcome, what the error says
 COUNTED = [
     ("exit", "crashed", "it ended (exit status 3)"),

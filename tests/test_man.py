@@ -1,5 +1,6 @@
 """The man pages: true to the programs, and rendered without a complaint."""
 
+import json
 import os
 import re
 import subprocess
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hyperhive import settings, tools, tools_manager
+from hyperhive import agent_toml, settings, tools, tools_manager
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "man").glob("*.rst"))
@@ -76,14 +77,33 @@ def test_hive_mcp_8_names_the_tools_and_their_arguments(title: str, given: list[
     }
 
 
-def keys(schema: settings.Schema, table: str = "") -> set[str]:
-    names: set[str] = set()
+def keys(schema: settings.Schema, table: str = "") -> dict[str, str]:
+    """What the page must say of each key first: its type, its limits and its default."""
+    found: dict[str, str] = {}
     for key, rule in schema.items():
-        names |= keys(rule, f"{table}{key}.") if isinstance(rule, dict) else {table + key}
-    return names
+        if isinstance(rule, settings.Rule):
+            if rule.default is settings.REQUIRED:
+                how = "required"
+            else:
+                how = f"default: {'none' if rule.default is None else json.dumps(rule.default)}"
+            found[table + key] = f"{rule.what}; {how}."
+        elif isinstance(rule, settings.Each):
+            found[f"{table}{key}.NAME"] = f"at most {rule.most} tables called {rule.name.what}."
+            found |= keys(rule.table, f"{table}{key}.NAME.")
+        else:
+            found |= keys(rule, f"{table}{key}.")
+    return found
 
 
-@pytest.mark.parametrize(("page", "schema"), [("agent", settings.AGENT), ("hive", settings.HIVE)])
-def test_page_and_schema_name_the_same_keys(page: str, schema: settings.Schema) -> None:
-    text = section(ROOT / f"man/hyperhive-{page}.toml.5.rst", "KEYS")
-    assert {*re.findall(r"^(\w[\w.]*)$", text, re.M)} == keys(schema)
+def entries(text: str) -> dict[str, str]:
+    found = re.findall(r"^(\w[\w.]*)\n((?: +.*\n)+)", text, re.M)
+    return {key: " ".join(said.replace("\\*", "*").split()) for key, said in found}
+
+
+@pytest.mark.parametrize(("page", "schema"), [("agent", agent_toml.AGENT), ("hive", settings.HIVE)])
+def test_page_and_schema_agree_on_keys_types_limits_and_defaults(page: str, schema: settings.Schema) -> None:
+    said = entries(section(ROOT / f"man/hyperhive-{page}.toml.5.rst", "KEYS"))
+    wanted = keys(schema)
+    assert said.keys() == wanted.keys()
+    for key, text in wanted.items():
+        assert said[key].startswith(text[0].upper() + text[1:]), key

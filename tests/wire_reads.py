@@ -160,7 +160,7 @@ class Reader:
     def got(self, getter: object, source: ast.expr, key: ast.expr, args: Env) -> None:
         name = args["key"]
         if isinstance(source, ast.Dict):  # wire.get_text({key: value}, key, limit): each of a list
-            path = next(path for path in self.fields if path.rstrip("?") == name)
+            path = next(path for path in self.fields if path.rstrip("?").rpartition(".")[2] == name)
             self.fields[path] = self.fields[path].replace("?", type_of(getter, args))
             return
         optional, null = presence(self.function, name, key)

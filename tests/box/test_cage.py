@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.box.crew import Crew
+from tests.box.crew import PROBE, Crew, Watch
 
 COMFORT = {
     "git": "git init -q /tmp/g; cd /tmp/g && git commit -q --allow-empty -m x; git log --format='%s %an'",
@@ -129,3 +129,14 @@ def test_what_is_shared_belongs_to_nobody_in_particular(crew: Crew) -> None:
     crew.bash("ada", "echo x > /shared/a && chmod u+s /shared/a")
     owner = crew.run("stat", "--format=%U", "/var/lib/hyperhive/shared/a").stdout.strip()
     assert owner == "hive-shared"
+
+
+def test_a_tool_that_is_not_listed_is_refused(crew: Crew, watch: Watch) -> None:
+    toml = 'linger = 5\n[tools]\nallow = ["Bash(git *)"]\n[send]\nto = ["operator"]\n'
+    crew.call("spawn", agent="hal", toml=toml)
+    assert "has been denied" in crew.bash("hal", "touch /state/made")
+    assert not (crew.root / "var/lib/hyperhive/agents/hal/state/made").exists()
+    crew.rules(PROBE.replace("sh /state/probe.sh 2>&1", "git --version"))
+    crew.send("hal", "probe")
+    allowed = crew.run("git", "--version").stdout.strip()
+    watch.until("mail", to="operator", **{"from": "hal"}, body=allowed)

@@ -1,0 +1,131 @@
+"""What agent.toml grants, as the real CLI understands it when it is started as the harness starts it."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hyperhive import agent_toml, claude, harness
+from tests import endpoints
+from tests.endpoints import Rehearsal
+from tests.hive import ROOT
+
+WHO = """
+[[rule]]
+text = "who"
+system = "(?s)You are a double.*I am prompt.md.*I am CLAUDE.md"
+say = "a double with two prompts"
+"""
+CALL = """
+[[rule]]
+text = "TOOL (?P<input>.*)"
+[[rule.steps]]
+[[rule.steps.call]]
+name = "TOOL"
+input = { INPUT }
+[[rule.steps]]
+say = "{tool_result}"
+"""
+TOOLS = {
+    "Bash": 'command = "{input}", description = "x"',
+    "Write": 'file_path = "{input}", content = "x"',
+    "mcp__tickets__search": "",
+    "mcp__tickets__delete": "",
+}
+RULES = WHO + "".join(CALL.replace("TOOL", tool).replace("INPUT", given) for tool, given in TOOLS.items())
+SERVER = """
+[mcp.tickets]
+command = "bin/tickets"
+args = ["--all"]
+env = { LEVEL = "3" }
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
+    with endpoints.rehearsal(tmp_path_factory.mktemp("model"), RULES) as running:
+        yield running
+
+
+def setup(folder: Path, model: Rehearsal, toml: str) -> claude.Setup:
+    config, home, prompts = folder / "config", folder / "home", folder / "prompts"
+    for each in (config, home, prompts, config / "bin"):
+        each.mkdir(exist_ok=True)
+    shutil.copy(ROOT / "tests/doubles/tickets", config / "bin")
+    for name in agent_toml.PROMPTS:
+        (config / name).write_text(f"I am {name}.\n")
+    (prompts / "agent.md").write_text("You are a double.\n")
+    places = harness.Places(config, home, prompts, "", endpoints.CLAUDE, "/bin/false", model.url, home)
+    return claude.Setup(
+        program=endpoints.CLAUDE,
+        model="sonnet",
+        agent=agent_toml.parse(toml),
+        prompt=harness.prompt(places, "agent"),
+        mcp="/bin/false",
+        role="agent",
+        config=config,
+        session=None,
+        base_url=model.url,
+        socket="",
+        invocation="",
+        folder=folder / "runtime",
+        limits=claude.LIMITS,
+    )
+
+
+def said(folder: Path, model: Rehearsal, toml: str, text: str) -> str:
+    """The answer to one message."""
+    it = setup(folder, model, toml)
+    claude.write_files(it)
+    message = {"type": "user", "message": {"role": "user", "content": [{"type": "text", "text": text}]}}
+    done = subprocess.run(
+        claude.arguments(it),
+        env=endpoints.cli_env(folder / "home", model.url),
+        cwd=folder / "home",
+        input=json.dumps(message) + "\n",
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=endpoints.PATIENCE,
+    )
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return str(result["result"])
+
+
+GIT = '[tools]\nallow = ["Bash(git *)"]\n'
+REFUSED = "has been denied"
+
+
+@pytest.mark.parametrize(
+    ("toml", "call", "wanted"),
+    [
+        ("", "Bash touch made", "No such tool available: Bash"),
+        ('[tools]\nallow = ["Read"]', "Bash touch made", "No such tool available: Bash"),
+        ('[tools]\nallow = ["Read"]', "Write {home}/made", "No such tool available: Write"),
+        (GIT, "Bash touch made", REFUSED),
+        (GIT, "Bash git status; touch made", REFUSED),
+        (GIT, "Bash git --version > made", REFUSED),
+        (GIT, "Bash git --version", "git version"),
+        (GIT, "Bash cat /etc/passwd", REFUSED),
+        (GIT, "Bash echo harmless", "harmless"),  # as the man page says
+        ('[tools]\nallow = ["Bash"]', "Bash touch made; ls", "made"),
+        (SERVER, "mcp__tickets__search x", REFUSED),
+        (f'{SERVER}allow = ["search"]', "mcp__tickets__search x", "search ['--all'] 3"),
+        (f'{SERVER}allow = ["search"]', "mcp__tickets__delete x", REFUSED),
+        (f'{SERVER}allow = ["*"]', "mcp__tickets__delete x", "delete ['--all'] 3"),
+    ],
+)
+def test_only_what_is_listed_is_allowed(
+    model: Rehearsal, tmp_path: Path, toml: str, call: str, wanted: str
+) -> None:
+    home = tmp_path / "home"
+    assert wanted in said(tmp_path, model, toml, call.format(home=home))
+    assert (home / "made").exists() == (wanted == "made")
+
+
+def test_prompt_md_and_claude_md_follow_the_hives_own_prompt(model: Rehearsal, tmp_path: Path) -> None:
+    assert said(tmp_path, model, "", "who are you?") == "a double with two prompts"
