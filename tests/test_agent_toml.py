@@ -4,7 +4,7 @@ import json
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperhive import agent_toml
@@ -188,6 +188,7 @@ def toml(value: object) -> str:
 
 
 @given(PATHS, VALUES)
+@settings(deadline=None)
 def test_whatever_it_says_it_is_an_agent_or_a_problem_with_a_line(path: str, value: object) -> None:
     try:
         agent = agent_toml.parse(f"\n{path} = {toml(value)}\n")
