@@ -19,10 +19,10 @@ MEMORY = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 PROGRAM = r"[A-Za-z0-9_][\w.+-]{0,63}"
 # A comma, a line break or a second pair of parentheses would smuggle a second rule into the CLI's argument.
-TOOL = r"(?!mcp__)[A-Za-z_][\w-]{0,63}(\([^()\x00-\x1f\x7f]{1,500}\))?"
+TOOL = r"(?!mcp__)[A-Za-z_][\w-]{0,63}(\([^()]{1,500}\))?"
 HOST = r"(?=.{1,253}:)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 PORT = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
-PLAIN = 'texts of at most 1000 characters, without control characters and "${"'
+PLAIN = 'texts of at most 1000 printable characters without "${"'
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,7 @@ def one_line(value: Any) -> bool:
 
 def plain(value: Any) -> bool:
     # The CLI would put a variable of its own in the place of ${NAME}.
-    return (
-        isinstance(value, str)
-        and len(value) <= 1000
-        and "${" not in value
-        and not re.search(r"[\x00-\x1f\x7f]", value)
-    )
+    return isinstance(value, str) and len(value) <= 1000 and "${" not in value and value.isprintable()
 
 
 def plain_list(value: Any) -> bool:

@@ -45,7 +45,7 @@ class Hive:
 
 
 def text(pattern: str, what: str, default: Any = None) -> Rule:
-    rule = re.compile(pattern)
+    rule = re.compile(pattern, re.ASCII)
     return Rule(what, lambda value: isinstance(value, str) and bool(rule.fullmatch(value)), default)
 
 
@@ -55,13 +55,13 @@ def whole(low: int, high: int, what: str, default: Any = None) -> Rule:
 
 
 def listing(most: int, pattern: str, what: str, default: Any = ()) -> Rule:
-    rule = re.compile(pattern)
+    rule = re.compile(pattern, re.ASCII)
 
     def holds(value: Any) -> bool:
         return (
             isinstance(value, list)
             and len(value) <= most
-            and all(isinstance(each, str) and rule.fullmatch(each) for each in value)
+            and all(isinstance(v, str) and v.isprintable() and rule.fullmatch(v) for v in value)
         )
 
     return Rule(f"a list of at most {most} {what}", holds, default)
