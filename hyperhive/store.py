@@ -8,9 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sqlite_utils import Database, Migrations
+from sqlite_utils import Database
 
-from hyperhive import database, names
+from hyperhive import database, names, schema
 from hyperhive.problem import Problem
 from hyperhive.wire import ID_MAX
 
@@ -28,124 +28,6 @@ INSERT = "insert into message(sender, recipient, body, sent_at, key, in_reply_to
 
 # In place of an InvocationID, with a number: a tool's connection has it, and has not said that it was shown.
 TOOL = "tool "
-
-migrations = Migrations("hive")
-
-
-@migrations()
-def first(db: Database) -> None:
-    db.executescript("""
-        create table agent(
-            name text primary key, role text not null, uid_base integer not null unique, model text,
-            description text not null, created_at text not null, destroyed_at text,
-            status text not null default '', status_at text,
-            turns integer not null default 0, last_turn_at text, last_outcome text
-        ) strict;
-        create table message(
-            id integer primary key autoincrement, sender text not null, recipient text not null,
-            body text not null, sent_at text not null, key text, in_reply_to integer,
-            state text not null default 'queued', attempts integer not null default 0,
-            invocation text, done_at text, reason text
-        ) strict;
-        create index message_queued on message(recipient, id) where state = 'queued';
-        create index message_leased on message(recipient, id) where state = 'leased';
-        create unique index message_key on message(sender, key, recipient) where key is not null;
-        create index message_dead on message(id) where state = 'dead';
-        create index message_recipient on message(recipient, id);
-        create index message_sender on message(sender, id);
-        create table request(
-            id integer primary key autoincrement, op text not null, agent text not null, toml text not null,
-            prompt text, state text not null default 'queued', at text not null, message text
-        ) strict;
-    """)
-
-
-@migrations()
-def loose_ends(db: Database) -> None:
-    db.executescript("""
-        create table question(
-            id integer primary key autoincrement, asker text not null, asked text not null,
-            question text not null, options text not null, multi integer not null,
-            asked_at text not null, expires_at text,
-            state text not null default 'open', answer text, answered_by text, answered_at text
-        ) strict;
-        create index question_open on question(expires_at) where state = 'open';
-        create table reminder(
-            id integer primary key autoincrement, agent text not null, message text not null,
-            due_at text not null, created_at text not null, state text not null default 'armed'
-        ) strict;
-        create index reminder_armed on reminder(due_at) where state = 'armed';
-        alter table message add column settled integer not null default 0;
-        create index message_ended on message(done_at) where state in ('done', 'dropped');
-        create index message_answer on message(in_reply_to) where in_reply_to is not null;
-    """)
-
-
-@migrations()
-def seen(db: Database) -> None:
-    db.executescript("""
-        alter table message add column seen integer not null default 0;
-        update message set seen = 1 where attempts > 1 or (attempts = 1 and state = 'queued');
-    """)
-
-
-@migrations()
-def lean(db: Database) -> None:
-    """A send writes three pages, not five. Without autoincrement it is prune() that keeps ids unique."""
-    db.executescript("""
-        create table lean(
-            id integer primary key, sender text not null, recipient text not null,
-            body text not null, sent_at text not null, key text, in_reply_to integer,
-            state text not null default 'queued', attempts integer not null default 0,
-            invocation text, done_at text, reason text,
-            settled integer not null default 0, seen integer not null default 0
-        ) strict;
-        insert into lean select id, sender, recipient, body, sent_at, key, in_reply_to, state, attempts,
-            invocation, done_at, reason, settled, seen from message;
-        drop table message;
-        alter table lean rename to message;
-        create index message_queued on message(recipient, id) where state = 'queued';
-        create index message_leased on message(recipient, id) where state = 'leased';
-        create index message_recipient on message(recipient, id) where state not in ('queued', 'leased');
-        create index message_sender on message(sender, id);
-        create unique index message_key on message(sender, key, recipient) where key is not null;
-        create index message_dead on message(id) where state = 'dead';
-        create index message_dropped on message(id) where state = 'dropped';
-        create index message_ended on message(done_at) where state in ('done', 'dropped');
-    """)
-
-
-@migrations()
-def replies(db: Database) -> None:
-    db.executescript("""
-        create table reply(
-            id integer primary key, who text not null, key text not null, digest blob not null,
-            answer text not null, at text not null
-        ) strict;
-        create unique index reply_key on reply(who, key);
-    """)
-
-
-@migrations()
-def runs(db: Database) -> None:
-    db.executescript("""
-        create table run(
-            invocation text primary key, unit text not null, agent text, began_at text not null,
-            ended_at text, event text, detail text
-        ) strict;
-        create index run_open on run(unit) where ended_at is null;
-        create index run_unit on run(unit);
-        create index run_ended on run(ended_at);
-        create index run_began on run(began_at);
-        create table run_mail(
-            invocation text not null, message integer not null, primary key (invocation, message)
-        ) strict, without rowid;
-    """)
-
-
-@migrations()
-def send_to(db: Database) -> None:
-    db.execute("""alter table agent add column send_to text not null default '["all"]'""")
 
 
 def now() -> str:
@@ -196,13 +78,13 @@ def chosen(rows: list[Row], ids: list[int] | None) -> list[Row]:
 
 class Store:
     def __init__(self, path: Path) -> None:
-        database.prepare(path, migrations, mode="ro")
+        database.prepare(path, schema.migrations, mode="ro")
         self.db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self.db.row_factory = sqlite3.Row
         self.db.execute("pragma journal_mode = wal")
         self.db.execute("pragma synchronous = full")
         self.db.execute("pragma wal_autocheckpoint = 4000")
-        migrations.apply(Database(self.db))
+        schema.migrations.apply(Database(self.db))
         self.queued = Queued()
         self.undelivered: Counter[str] = Counter()  # by sender
         self.count()

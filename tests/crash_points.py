@@ -14,7 +14,7 @@ HYPERHIVE = Path(__file__).parent.parent / "hyperhive"
 # The modules of the broker that act; a new one is missed by no one, see test_crash_points.py.
 MODULES = (
     "alarm broker commit connection database ends operations operations_ends operations_watch replies runs"
-    " serving snapshot stats store wake"
+    " schema serving snapshot stats store wake"
 ).split()
 # What such a call is called: the database, the writer's thread, who waits for it, sockets, files, systemd.
 CALLS = frozenset(

@@ -324,7 +324,7 @@ def test_inbox(here: Hive) -> None:
 def test_an_agent_writes_only_to_whom_it_may(here: Hive) -> None:
     here.bases["eve"] = 1_400_000_000
     eve = {"name": "eve", "role": "agent", "description": "", "uid_base": 1_400_000_000, "send_to": ["bob"]}
-    assert here.system().ask("applied", id=1, agent=eve)["ok"]
+    assert here.system().ask("applied", request=1, agent=eve)["ok"]
     for restart in (False, True):
         if restart:
             here.kill()

@@ -59,7 +59,7 @@ def setup(folder: Path, model: Rehearsal, toml: str) -> claude.Setup:
     for name in agent_toml.PROMPTS:
         (config / name).write_text(f"I am {name}.\n")
     (prompts / "agent.md").write_text("You are a double.\n")
-    places = harness.Places(config, home, prompts, "", endpoints.CLAUDE, "/bin/false", model.url, home)
+    places = harness.Places(config, home, prompts, "", endpoints.CLAUDE, "/bin/false", model.url, home, "")
     return claude.Setup(
         program=endpoints.CLAUDE,
         model="sonnet",
