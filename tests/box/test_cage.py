@@ -57,7 +57,7 @@ def test_it_is_a_comfortable_place_to_work(comfort: dict[str, str], name: str) -
 # Each prints what it could do; a closed door prints nothing or an error.
 FORBIDDEN = {
     "write to /usr": "touch /usr/x && echo OPEN",
-    "systemd's notification socket": "ls -A /run/hive-unit | grep . && echo OPEN",
+    "notification socket of systemd": "ls -A /run/hive-unit | grep . && echo OPEN",
     "remount /usr": "mount -o remount,rw /usr && echo OPEN",
     "write to /config": "touch /config/x && echo OPEN",
     "write to /etc/passwd": "echo x >> /etc/passwd && echo OPEN",
