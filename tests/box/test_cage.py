@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.box.crew import PROBE, Crew, Watch
+from tests.box.crew import Crew
 
 COMFORT = {
     "git": "git init -q /tmp/g; cd /tmp/g && git commit -q --allow-empty -m x; git log --format='%s %an'",
@@ -57,7 +57,6 @@ def test_it_is_a_comfortable_place_to_work(comfort: dict[str, str], name: str) -
 # Each prints what it could do; a closed door prints nothing or an error.
 FORBIDDEN = {
     "write to /usr": "touch /usr/x && echo OPEN",
-    "notification socket of systemd": "ls -A /run/hive-unit | grep . && echo OPEN",
     "remount /usr": "mount -o remount,rw /usr && echo OPEN",
     "write to /config": "touch /config/x && echo OPEN",
     "write to /etc/passwd": "echo x >> /etc/passwd && echo OPEN",
@@ -131,12 +130,11 @@ def test_what_is_shared_belongs_to_nobody_in_particular(crew: Crew) -> None:
     assert owner == "hive-shared"
 
 
-def test_a_tool_that_is_not_listed_is_refused(crew: Crew, watch: Watch) -> None:
+def test_a_tool_that_is_not_listed_is_refused(crew: Crew) -> None:
     toml = 'linger = 5\n[tools]\nallow = ["Bash(git *)"]\n[send]\nto = ["operator"]\n'
-    crew.call("spawn", agent="hal", toml=toml)
-    assert "has been denied" in crew.bash("hal", "touch /state/made")
-    assert not (crew.root / "var/lib/hyperhive/agents/hal/state/made").exists()
-    crew.rules(PROBE.replace("sh /state/probe.sh 2>&1", "git --version"))
-    crew.send("hal", "probe")
-    allowed = crew.run("git", "--version").stdout.strip()
-    watch.until("mail", to="operator", **{"from": "hal"}, body=allowed)
+    crew.call("spawn", agent="ivy", toml=toml)
+    call = '{{ command = "{}", description = "x" }}'
+    assert "has been denied" in crew.tool("ivy", "Bash", call.format("touch /state/made"))
+    assert not (crew.root / "var/lib/hyperhive/agents/ivy/state/made").exists()
+    said = crew.tool("ivy", "Bash", call.format("git --version"))
+    assert said == crew.run("git", "--version").stdout.strip()
