@@ -32,7 +32,8 @@ def last(agent: str, count: int) -> list[str]:
 
 def line(entry: dict[str, Any]) -> str:
     at = entry["__REALTIME_TIMESTAMP"].astimezone(UTC).isoformat(timespec="milliseconds")
-    text = str(entry.get("MESSAGE", ""))
+    text = entry.get("MESSAGE", "")
+    text = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
     # whatever a cage prints: no terminal or model is to take it for anything but text on a line
     shown = "".join(c if c.isprintable() else " " for c in text[:LINE_MAX])
     return f"{at.replace('+00:00', 'Z')} {entry.get('SYSLOG_IDENTIFIER', '?')}: {shown}"

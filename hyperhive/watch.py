@@ -246,10 +246,17 @@ class Watcher:
         if end.kind != "stopped":
             self.tell("finished", unit, invocation, end.at, began_at=began_at)
             return
-        with_hive = self.hive_stopped(end.at)
-        by = TARGET if with_hive else None
-        mail = not with_hive and unit.startswith("hive-agent@")
+        by = self.who_stopped(unit, end.at)
+        mail = not by and unit.startswith("hive-agent@")
         self.tell("stopped", unit, invocation, end.at, began_at=began_at, by=by, mail=mail)
+
+    def who_stopped(self, unit: str, at: float) -> str | None:
+        """systemd does not say; None is some admin."""
+        if self.hive_stopped(at):
+            return TARGET
+        prefix, _, agent = unit.rpartition(".")[0].partition("@")
+        asked = prefix == "hive-agent" and watch_journal.asked_by_manager(agent, at)
+        return names.MANAGER if asked else None
 
     def hive_stopped(self, at: float) -> bool:
         """Whether the whole hive goes down, or has been started since."""

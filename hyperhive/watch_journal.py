@@ -7,7 +7,7 @@ from typing import Any
 
 from systemd import journal
 
-from hyperhive import wire
+from hyperhive import facts, wire
 
 # systemd's own catalog ids, the same since v188: journalctl --dump-catalog
 STOPPING = "de5b426a63be47a7b6ac3eaac82e2f6f"
@@ -19,6 +19,7 @@ OF_INTEREST = frozenset({STOPPING, STOPPED, EXITED, FAILED, SUCCEEDED})
 
 LINES = 20
 LINE_MAX = 500  # characters of a line that is handed on
+ASKED_BEFORE = 60.0  # seconds: longer than a stop takes
 LATE = 10.0  # seconds that journald may take, on a busy machine, to write down what D-Bus says already
 
 Entry = dict[str, Any]
@@ -93,6 +94,16 @@ def await_end(unit: str, invocation: str, patience: float) -> tuple[End | None, 
                 return end, began
             reader.wait(left)
             reader.process()
+
+
+def asked_by_manager(agent: str, at: float) -> bool:
+    """Whether hive-control(8) has asked to stop the agent not long before it stopped."""
+    with journal.Reader() as reader:
+        reader.add_match(f"MESSAGE_ID={facts.IDS['control']}", "SYSLOG_IDENTIFIER=hive-control")
+        reader.add_match(f"HIVE_AGENT={agent}", "HIVE_VERB=stop", "HIVE_VERB=restart")
+        reader.seek_realtime(at)
+        entry = reader.get_previous()
+        return bool(entry) and at - entry["__REALTIME_TIMESTAMP"].timestamp() < ASKED_BEFORE
 
 
 def last_words(invocation: str) -> list[str]:

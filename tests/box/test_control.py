@@ -38,6 +38,7 @@ def act(crew: Crew, tool: str, arguments: str = BOB) -> str:
 def test_the_manager_stops_an_agent_and_its_mail_waits_until_it_starts_it(crew: Crew, watch: Watch) -> None:
     assert act(crew, "stop").startswith("Stopped: stopped: mail waits")
     assert [crew.state_of(unit) for unit in (SERVICE, SOCKET)] == ["inactive", "inactive"]
+    assert watch.until("stopped", unit=SOCKET)["by"] == "manager"
     number = crew.send("bob", "wait for me")
     assert "bob: stopped" in act(crew, "list_agents", "{}")
     assert crew.state(number) == "queued 0"
