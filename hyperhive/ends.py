@@ -1,17 +1,16 @@
 """In hive.db: questions, reminders, and all else that waits. On the writer's thread, like store.py."""
 
 import json
+from collections.abc import Iterator
 
 from hyperhive import names
 from hyperhive.problem import Problem
-from hyperhive.store import ENDED, LEASED, QUEUED, Row, Store, now
+from hyperhive.store import LEASED, OWED, QUEUED, UNANSWERED, WANTS, Row, Store, now
+from hyperhive.wire import ID_MAX
 
 QUESTIONS_MAX = 100  # open ones, per asker
 REMINDERS_MAX = 100  # armed ones, per agent
-LISTED_MAX = 200
-
-LOOKED_AT = 500  # messages got and sent, the newest, among which unanswered ones are looked for
-LOOKED_AT_ALL = 2000  # in the whole hive
+LISTED_MAX = 200  # of each kind
 
 
 # questions
@@ -142,7 +141,8 @@ def loose_ends(store: Store, who: str | None) -> list[Row]:
             ends.append(end("question asked", row["id"], row["asker"], row["asked"], *about))
         if who in (None, row["asked"]):
             ends.append(end("question owed", row["id"], row["asked"], row["asker"], *about))
-    query = "select * from reminder where ifnull(agent = ?, true) and state = 'armed' limit ?"
+    armed = "reminder indexed by reminder_armed where state = 'armed'"
+    query = f"select * from {armed} and ifnull(agent = ?, true) order by id limit ?"  # noqa: S608
     for row in store.rows(query, who, LISTED_MAX):
         reminder = end("reminder", row["id"], row["agent"], row["agent"], row["created_at"], row["message"])
         ends.append(reminder | {"due_at": row["due_at"]})
@@ -154,38 +154,28 @@ def loose_ends(store: Store, who: str | None) -> list[Row]:
 
 
 def unanswered(store: Store, who: str | None) -> list[Row]:
-    """To whom nothing was sent since, and that is no reply: the newest of one agent, or of all."""
-    replied: set[tuple[str, int]] = set()
-    written: set[tuple[str, str]] = set()
+    """The oldest mail of one agent, or of all, that is no reply and whose recipient has not answered it."""
     found: list[int] = []
-    for number, sender, recipient, in_reply_to, open_ in traffic(store, who):
-        if in_reply_to is not None:
-            replied.add((sender, in_reply_to))
-            continue
-        answered = (recipient, sender) in written or (recipient, number) in replied
-        if open_ and not answered and sender not in (names.SYSTEM, recipient) and who in (None, recipient):
-            found.append(number)
-        written.add((sender, recipient))
-    return [store.rows("select * from message where id = ?", number)[0] for number in found[:LISTED_MAX]]
+    for source, *parameters in unanswered_in(store, who):
+        before = found[-1] if len(found) == LISTED_MAX else ID_MAX
+        query = f"select id from {source} and id < ? order by id limit {LISTED_MAX}"  # noqa: S608
+        rows = store.db.execute(query, (*parameters, before))
+        found = sorted([*found, *(number for (number,) in rows)])[:LISTED_MAX]
+    query = "select * from message where id in (select value from json_each(?))"
+    return store.rows(query, json.dumps(found))
 
 
-def traffic(store: Store, who: str | None) -> list[tuple[int, str, str, int | None, int]]:
-    """The newest messages, newest first, without a gap between them."""
-    sources = ["message where ? is null"]
-    if who is not None:
-        sources = [f"{table} and recipient = ?" for table in (QUEUED, LEASED, ENDED)]
-        sources.append("message indexed by message_sender where sender = ?")
-    most = LOOKED_AT_ALL if who is None else LOOKED_AT
-    rows: dict[int, tuple[int, str, str, int | None, int]] = {}
-    oldest = 0
-    for source in sources:
-        columns = "id, sender, recipient, in_reply_to, settled = 0 and state not in ('dead', 'dropped')"
-        query = f"select {columns} from {source} order by id desc limit ?"  # noqa: S608
-        some = {row[0]: tuple(row) for row in store.db.execute(query, (who, most))}
-        if len(some) == most:
-            oldest = max(oldest, min(some))  # of what came before, we see a part only
-        rows |= some
-    return [rows[number] for number in sorted(rows, reverse=True) if number >= oldest]
+def unanswered_in(store: Store, who: str | None) -> Iterator[tuple[str, ...]]:
+    """Walks along an index, oldest first: with a few of each we have the oldest of all, and sort no more."""
+    if who is None:
+        yield (UNANSWERED,)
+        yield (f"{LEASED} and {WANTS}",)
+    else:
+        for sender in store.owed[who]:
+            yield f"{OWED} and recipient = ? and sender = ?", who, sender
+        yield f"{LEASED} and {WANTS} and recipient = ?", who
+    for name in [name for name, count in store.queued.items() if count and who in (None, name)]:
+        yield f"{QUEUED} and {WANTS} and recipient = ?", name
 
 
 def end(kind: str, number: int, who: str, other: str, at: str, text: str) -> Row:
@@ -225,6 +215,7 @@ def revive(store: Store, ids: list[int]) -> list[Row]:
         store.db.execute(statement, (row["id"],))
         store.queued[row["recipient"]] += 1
         store.undelivered[row["sender"]] += 1
+        store.owed[row["recipient"]].add(row["sender"])
     return rows
 
 

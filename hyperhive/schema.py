@@ -119,3 +119,21 @@ def runs(db: Database) -> None:
 @migrations()
 def send_to(db: Database) -> None:
     db.execute("""alter table agent add column send_to text not null default '["all"]'""")
+
+
+@migrations()
+def unanswered(db: Database) -> None:
+    """`settled` is now said of answered mail, too: each look at loose ends searched for the answers."""
+    db.executescript("""
+        update message set settled = 1 from (
+            select sender, recipient, max(id) as last from message where in_reply_to is null group by 1, 2
+        ) as wrote
+        where wrote.sender = message.recipient and wrote.recipient = message.sender
+            and message.id < wrote.last and message.in_reply_to is null and message.settled = 0;
+        update message set settled = 1 from message as reply
+        where reply.in_reply_to = message.id and reply.sender = message.recipient and reply.id > message.id;
+        create index message_owed on message(recipient, sender) where state = 'done' and settled = 0
+            and in_reply_to is null and sender <> 'system' and sender <> recipient;
+        create index message_unanswered on message(id) where state = 'done' and settled = 0
+            and in_reply_to is null and sender <> 'system' and sender <> recipient;
+    """)

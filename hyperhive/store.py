@@ -1,8 +1,10 @@
 """hive.db: mail and agents. Every method runs on the writer's thread, inside its transaction."""
 
+import json
 import sqlite3
 import time
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +26,11 @@ Row = dict[str, Any]
 QUEUED = "message indexed by message_queued where state = 'queued'"
 LEASED = "message indexed by message_leased where state = 'leased'"
 ENDED = "message indexed by message_recipient where state not in ('queued', 'leased')"
+# What its recipient has not answered: all of it, oldest first, and that to one from another. In SQLite the
+# condition must be the index's own, word for word.
+WANTS = "settled = 0 and in_reply_to is null and sender <> 'system' and sender <> recipient"
+UNANSWERED = f"message indexed by message_unanswered where state = 'done' and {WANTS}"
+OWED = f"message indexed by message_owed where state = 'done' and {WANTS}"
 INSERT = "insert into message(sender, recipient, body, sent_at, key, in_reply_to) values (?, ?, ?, ?, ?, ?)"
 
 # In place of an InvocationID, with a number: a tool's connection has it, and has not said that it was shown.
@@ -87,19 +94,29 @@ class Store:
         schema.migrations.apply(Database(self.db))
         self.queued = Queued()
         self.undelivered: Counter[str] = Counter()  # by sender
+        self.owed: defaultdict[str, set[str]] = defaultdict(set)  # who → to whom it may owe an answer
         self.count()
 
     def count(self) -> None:
-        """The two counters that every send asks; after a rollback they are taken from the table again."""
+        """What every send asks; after a rollback it is taken from the table again."""
         self.queued.clear()
         self.undelivered.clear()
+        self.owed.clear()
         # A parameter for the state would keep the planner from the index that has only such rows.
         query = "select recipient, sender, count(*) n from message where state = '{}' group by 1, 2"
         for state in ("queued", "leased"):
             for row in self.db.execute(query.format(state)):
                 self.undelivered[row["sender"]] += row["n"]
+                self.owed[row["recipient"]].add(row["sender"])
                 if state == "queued":
                     self.queued[row["recipient"]] += row["n"]
+        # From pair to pair, however much mail each has: a name and a blank sort before the next name.
+        after = "(recipient, sender) >= (?, ?) order by recipient, sender limit 1"
+        query = f"select recipient, sender from {OWED} and {after}"  # noqa: S608
+        pair = ("", "")
+        while row := self.db.execute(query, pair).fetchone():
+            pair = (row["recipient"], row["sender"] + " ")
+            self.owed[row["recipient"]].add(row["sender"])
 
     def rows(self, query: str, *parameters: object) -> list[Row]:
         return [dict(row) for row in self.db.execute(query, parameters)]
@@ -117,6 +134,11 @@ class Store:
             hint = "wait until some of them are read"
             raise Problem("queue-full", f"{sender} has {UNDELIVERED_MAX} undelivered messages", hint=hint)
         ahead = self.queued[recipients[0]] if recipients else 0
+        if in_reply_to is None:
+            self.settle(sender, recipients)
+        else:
+            replied = "update message set settled = 1 where id = ? and recipient = ? and settled = 0"
+            self.db.execute(replied, (in_reply_to, sender))
         at = now()
         sent = []
         for recipient in recipients:
@@ -125,7 +147,21 @@ class Store:
             sent[-1] |= {"sent_at": at, "in_reply_to": in_reply_to, "attempts": 0, "seen": 0}
             self.queued[recipient] += 1
             self.undelivered[sender] += 1
+            if in_reply_to is None:
+                self.owed[recipient].add(sender)
         return sent, ahead, True
+
+    def settle(self, who: str, others: Iterable[str]) -> None:
+        """`who` writes to them, which answers all that it has from them, taken or not."""
+        them = self.owed[who].intersection(others)
+        if not them:
+            return
+        self.owed[who] -= them
+        theirs = "recipient = ? and sender in (select value from json_each(?))"
+        for source in (f"{QUEUED} and {WANTS}", f"{LEASED} and {WANTS}", OWED):
+            answered = f"select id from {source} and {theirs}"  # noqa: S608
+            change = f"update message set settled = 1 where id in ({answered})"  # noqa: S608
+            self.db.execute(change, (who, json.dumps([*them])))
 
     def sent_before(self, sender: str, key: str, body: str) -> list[Row]:
         known = self.rows("select * from message where sender = ? and key = ? order by id", sender, key)

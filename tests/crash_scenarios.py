@@ -287,7 +287,7 @@ def finds_unseen(w: World) -> None:
     w.ack("bob", w.came("bob", answer))
 
 
-# questions and reminders, each said twice under one key
+# questions, reminders and mail that wants an answer; each said twice under one key
 
 
 def twice(w: World, who: str, op: str, **fields: Any) -> dict[str, Any]:
@@ -319,6 +319,28 @@ def reminders(w: World) -> None:
     w.ack("ada", w.recv("ada", wait_seconds=5))
     twice(w, "ada", "remind", message="now", at=at)  # which is over now
     assert len([m for m in all_mail(w) if '"reminder"' in m["body"]]) == 1
+
+
+def unanswered(w: World, name: str) -> list[str]:
+    ends = w.ok(name, "loose_ends")["loose_ends"]
+    return [end["text"] for end in ends if end["kind"] == "unanswered mail"]
+
+
+def answers(w: World) -> None:
+    """To mail that was taken, and that waits."""
+    for text in ("first", "second", "third"):
+        w.send("ada", "bob", text)
+    ids = w.recv("bob", max=2)
+    w.ack("bob", ids[:1])
+    assert unanswered(w, "bob") == ["first", "second", "third"]
+    w.ok("bob", "send", to="ada", body="to the second", in_reply_to=ids[1], key="key of second")
+    assert unanswered(w, "bob") == ["first", "third"]
+    w.send("bob", "ada", "to all of them")
+    w.ack("bob", ids[1:])
+    assert unanswered(w, "bob") == []
+    assert unanswered(w, "ada") == ["to all of them"]
+    twice(w, "ada", "cancel_loose_end", kind="mail", number=w.book.sent["to all of them"][0])
+    assert unanswered(w, "ada") == []
 
 
 def all_mail(w: World) -> list[dict[str, Any]]:
@@ -446,7 +468,7 @@ SCENARIOS: dict[str, list[Step]] = {
     "mail": [start, sends, recv_and_ack, parked, tools, failures, asleep, wakes],
     "death": [start, poison("fail"), poison("end"), dead_letters],
     "runs": [start, runs, nobody_to_answer_for_it, hung_up_when_parked, hung_up_when_asking],
-    "ends": [start, questions, reminders],
+    "ends": [start, questions, reminders, answers],
     "watch": [start, ends_of_runs],
     "rest": [leftovers, start, looks, turns, refused, full_disk],
     "wait": [start, a_wait_that_ends],

@@ -35,6 +35,8 @@ class Letter:
     seen: bool = False
     run: str = ""
     tool: bool = False  # has it, and has not said that it was shown
+    reply_to: int | None = None
+    settled: bool = False  # somebody said that it needs no answer
 
 
 class Mail(RuleBasedStateMachine):
@@ -98,6 +100,24 @@ class Mail(RuleBasedStateMachine):
             n: Letter(sender, each, body) for n, each in zip(answer["ids"], everybody, strict=True)
         }
         self.keys[sender, key] = (to, answer["ids"])
+
+    @precondition(lambda self: self.keys)
+    @rule(data=st.data(), sender=st.sampled_from((*AGENTS, "operator")), to=agents)
+    def reply(self, data: st.DataObject, sender: str, to: str) -> None:
+        """To whichever message, also one that the sender never had."""
+        number = data.draw(st.sampled_from(sorted(self.letters)))
+        self.count += 1
+        body = f"letter {self.count}"
+        (new,) = self.ask(sender, "send", to=to, body=body, in_reply_to=number, key=body)["ids"]
+        self.letters[new] = Letter(sender, to, body, reply_to=number)
+
+    @precondition(lambda self: self.open_ends())
+    @rule(data=st.data())
+    def needs_no_answer(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from(self.open_ends()))
+        key = f"cancel {number}"
+        assert self.ask("operator", "cancel_loose_end", kind="mail", number=number, key=key)["ok"]
+        self.letters[number].settled = True
 
     @precondition(lambda self: self.keys)
     @rule(data=st.data(), same=st.booleans())
@@ -221,6 +241,33 @@ class Mail(RuleBasedStateMachine):
             letter.state = "done"
 
     # what always holds
+
+    def open_ends(self) -> list[int]:
+        """By its definition: each message compared with all that came after it."""
+
+        def answers(later: int, number: int) -> bool:
+            one, other = self.letters[number], self.letters[later]
+            ours = later > number and other.sender == one.to
+            return ours and (other.reply_to == number or (other.reply_to is None and other.to == one.sender))
+
+        return [
+            number
+            for number, m in sorted(self.letters.items())
+            if m.reply_to is None
+            and not m.settled
+            and m.state != "dead"
+            and m.sender not in ("system", m.to)
+            if not any(answers(later, number) for later in self.letters)
+        ]
+
+    @invariant()
+    def what_is_unanswered_is_listed(self) -> None:
+        ends = self.ask("operator", "loose_ends")["loose_ends"]
+        assert [end["id"] for end in ends] == self.open_ends()[:200]
+        for name in AGENTS:
+            mine = [number for number in self.open_ends() if self.letters[number].to == name]
+            if name in self.world.runs:
+                assert [end["id"] for end in self.ask(name, "loose_ends")["loose_ends"]] == mine
 
     @invariant()
     def all_mail_is_where_it_should_be(self) -> None:
