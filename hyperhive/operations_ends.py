@@ -21,8 +21,8 @@ PRUNE_ROWS = 500  # in one transaction, so that mail need not wait long behind i
 KINDS = ("question", "reminder", "mail")
 
 
-def other(broker: Broker, message: wire.Message, default: str | None = None) -> str:
-    to = wire.get_text(message, "to", 64, default)
+def other(broker: Broker, message: wire.Message, default: str | None = None, key: str = "to") -> str:
+    to = wire.get_text(message, key, 64, default)
     if to != names.OPERATOR and to not in broker.agents:
         raise Problem("unknown-agent", f"no agent is called '{to}'")
     return to
@@ -117,11 +117,16 @@ def due_time(message: wire.Message) -> float:
 
 
 async def loose_ends(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
-    everybody = wire.get(message, "all", bool, connection.who == names.OPERATOR)
+    nobody_named = connection.who == names.OPERATOR and "agent" not in message
+    everybody = wire.get(message, "all", bool, nobody_named)
     if everybody and connection.who not in (names.OPERATOR, names.MANAGER):
         raise Problem("forbidden", "only the manager and the operator see what others have")
-    who = None if everybody else connection.who
-    found = await broker.writer.do(lambda: ends.loose_ends(broker.store, who))
+    one = (
+        other(broker, message, names.OPERATOR, "agent")
+        if connection.who == names.OPERATOR
+        else connection.who
+    )
+    found = await broker.writer.do(lambda: ends.loose_ends(broker.store, None if everybody else one))
     age = time.time()
     return {"loose_ends": [end | {"age": max(0, round(age - wire.seconds_of(end["at"])))} for end in found]}
 

@@ -256,6 +256,7 @@ def test_old_mail_stays_on_the_list_however_much_comes_after_it(here: Hive) -> N
         listed = ends(peer.ask("loose_ends", all=everybody))
         assert len(listed) == 200, "of each kind"
         assert [text for _, text in listed[:3]] == ["taken", "waits", "0"]
+    assert ends(here.operator().ask("loose_ends", agent="ada")) == [("unanswered mail", "not bob's")]
     bob.ask("send", to="ada", body="that is all")
     assert ends(bob.ask("loose_ends"))[0] == ("unanswered mail", "0")
     bob.ask("send", to="all", body="done")

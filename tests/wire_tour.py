@@ -122,6 +122,7 @@ def loose_ends(tour: Tour) -> None:
     tour.ok("operator", "cancel_loose_end", kind="question", number=number - 1)
     tour.ok("operator", "remind", message="soon", delay=600, to="ada")
     tour.ok("operator", "loose_ends")
+    tour.ok("operator", "loose_ends", agent="ada")
     while "reminder" not in tour.mail:
         assert tour.recv("ada")
 
