@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hyperhive import ends, facts, names, operations, runs, wake, wire
+from hyperhive import approvals, drain, ends, facts, names, operations, runs, wake, wire
 from hyperhive.alarm import Alarm
+from hyperhive.approvals import Effect
+from hyperhive.changes import Changes
 from hyperhive.commit import Given, Parked, Writer
 from hyperhive.connection import Connection, peer_uid
 from hyperhive.problem import Problem
@@ -48,18 +50,21 @@ class Agent:
     waiters: list[Waiter] = field(default_factory=list)
     releasing: asyncio.Task[None] | None = None
     connections: set[Connection] = field(default_factory=set)
+    drained: Connection | None = None  # the one of hive-apply for which its mail is kept back
+    brief: bool = False  # it slept when that began
+    settling: list[asyncio.Future[None]] = field(default_factory=list)
 
 
 class Broker:
     def __init__(self, state: Path, run: Path, default_model: str) -> None:
         self.run_folder = run
-        self.apply_folder = state / "apply"
         self.default_model = default_model
         self.started_at = now()
         self.store = Store(state / "db/hive.db")
         self.stats = Stats(state / "db/stats.db")
         self.snapshots = Snapshots(state / "db")
         self.writer = Writer(self.store, self.parked, self.after)
+        self.changes = Changes(self, state)
         self.agents: dict[str, Agent] = {}
         for row in self.store.agents():
             self.add_agent(row)
@@ -68,12 +73,12 @@ class Broker:
         self.untold: list[Row] = []  # new mail of which the journal, subscribers and FIFOs are to hear
         self.sequence = itertools.count(1)
         self.tools = itertools.count(1)
-        self.spawning: dict[int, asyncio.Future[wire.Message]] = {}
         self.tasks: set[asyncio.Task[Any]] = set()
         self.next_due: str | None = None
         self.alarm = Alarm(self.due, self.ring)
         # what to do when an agent is registered (its socket is made), set by whoever serves
         self.registered: Callable[[Agent], Awaitable[None]]
+        self.unregistered: Callable[[Agent], None]
 
     def add_agent(self, row: Row) -> Agent:
         agent = Agent(row["name"], row["role"], row["uid_base"], frozenset(json.loads(row["send_to"])))
@@ -121,6 +126,7 @@ class Broker:
         self.operators.discard(connection)
         self.subscribers.discard(connection)
         self.snapshots.lost(connection)
+        drain.over(self, connection)
         agent = self.agents.get(connection.who)
         if agent:
             agent.connections.discard(connection)
@@ -140,6 +146,7 @@ class Broker:
         for waiter in agent.waiters:
             waiter.future.set_exception(Problem("no-harness", "the harness is gone"))
         agent.waiters.clear()
+        drain.settle(agent)
         self.publish("asleep", agent=agent.name, orderly=orderly)
         facts.log(
             "asleep", f"{agent.name} is asleep", agent=agent.name, HIVE_INVOCATION=connection.invocation
@@ -213,7 +220,7 @@ class Broker:
         return {
             agent.name: (agent.waiters[0].connection.holder, agent.waiters[0].limit)
             for agent in agents
-            if agent.waiters and agent.run and self.store.queued[agent.name]
+            if agent.waiters and agent.run and not agent.drained and self.store.queued[agent.name]
         }
 
     def after(self, given: Given) -> None:
@@ -230,13 +237,14 @@ class Broker:
         """Whoever asked for this mail hung up before it came: nobody has seen it."""
         ids = [row["id"] for row in rows]
         await self.surely(lambda: self.store.unlease(agent.name, ids))
+        drain.settle(agent)
         self.wake(agent)
 
     async def receive(self, agent: Agent, connection: Connection, wait: int, limit: int) -> list[Row]:
         if not agent.run:
             raise Problem("no-harness", "no harness is connected, so nobody could answer for the mail")
         rows: list[Row] = []
-        if self.store.queued[agent.name] and not agent.waiters:
+        if self.store.queued[agent.name] and not agent.waiters and not agent.drained:
             rows = await self.writer.do(lambda: self.store.lease(agent.name, connection.holder, limit))
         if not rows and wait:
             rows = await self.park(agent, connection, wait, limit)
@@ -304,8 +312,17 @@ class Broker:
     async def went_out(self, mail: list[Row]) -> None:
         """A change has sent this, and may have changed what is due next."""
         self.sent(mail)
-        self.next_due = await self.surely(lambda: ends.next_due(self.store))
+        self.next_due = await self.surely(self.look_ahead)
         self.alarm.arm()
+
+    def look_ahead(self) -> str | None:
+        found = (ends.next_due(self.store), approvals.next_due(self.store))
+        return min((at for at in found if at), default=None)
+
+    def fall_due(self) -> Effect:
+        effect = Effect(mail=ends.fire(self.store))
+        approvals.expire(self.store, effect)
+        return effect
 
     def due(self) -> float | None:
         return wire.seconds_of(self.next_due) if self.next_due else None
@@ -314,20 +331,17 @@ class Broker:
         self.spawn_task(self.fire())
 
     async def fire(self) -> None:
-        await self.went_out(await self.surely(lambda: ends.fire(self.store)))
+        await self.changes.happened(await self.surely(self.fall_due))
 
     def tell_manager(self, event: wire.Message) -> Row:
         """In the change that it is about."""
-        about_manager = event.get("agent") == names.MANAGER or names.MANAGER not in self.agents
-        to = names.OPERATOR if about_manager else names.MANAGER
-        (mail,) = ends.tell(self.store, to, event)
-        return mail
+        return ends.tell_manager(self.store, event)
 
     # waking
 
     def wake(self, agent: Agent) -> None:
         awake = agent.run and not agent.leaving
-        if awake or agent.woken or not self.store.queued[agent.name]:
+        if awake or agent.woken or agent.drained or not self.store.queued[agent.name]:
             return
         if wake.poke(self.run_folder / "wake" / agent.name):
             agent.woken = time.monotonic()
@@ -355,42 +369,24 @@ class Broker:
 
     # agents
 
-    async def register(self, row: Row, request: int) -> Agent:
-        def change() -> list[Row]:
-            self.store.register(row)
-            self.store.end_request(request, "deployed", None)
-            event = {"event": "spawned", "agent": row["name"]}
-            return [] if row["name"] == names.MANAGER else [self.tell_manager(event)]
+    async def open_for(self, row: Row) -> None:
+        """Its sockets are there, which its first run needs."""
+        if row["name"] not in self.agents:
+            await self.registered(self.add_agent(row))
 
-        mail = await self.writer.do(change)
-        agent = self.add_agent(row)
-        await self.registered(agent)
-        self.publish("spawned", agent=agent.name)
-        facts.log("spawned", f"{agent.name} exists now", agent=agent.name, HIVE_UID_BASE=agent.uid_base)
-        self.sent(mail)
-        self.wake(agent)
-        return agent
+    def came_to_life(self, row: Row) -> None:
+        name = row["name"]
+        self.publish("spawned", agent=name)
+        facts.log("spawned", f"{name} exists now", agent=name, HIVE_UID_BASE=row["uid_base"])
+        self.wake_name(name)
 
-    async def applied(self, number: int, *, new: bool) -> wire.Message:
-        """What comes of a request; a new one is handed to hive-apply."""
-        waiting = self.spawning.get(number) or asyncio.get_running_loop().create_future()
-        self.spawning[number] = waiting
-        request = await self.writer.do(lambda: self.store.request(number))
-        if request["state"] != "queued":
-            self.request_ended(number, request["agent"], request["message"])
-        elif new:
-            self.queue_request(request)
-        return await waiting
-
-    def request_ended(self, number: int, agent: str, failure: str | None) -> None:
-        waiting = self.spawning.pop(number, None)
-        if waiting and failure is None:
-            waiting.set_result({"agent": agent, "uid_base": self.agents[agent].uid_base})
-        elif waiting:
-            waiting.set_exception(Problem("apply-failed", failure or ""))
-
-    def queue_request(self, request: Row) -> None:
-        """The file appears whole or not at all."""
-        new = self.apply_folder / f".{request['id']}.new"
-        new.write_text(json.dumps({key: request[key] for key in ("id", "op", "agent", "toml", "prompt")}))
-        new.replace(self.apply_folder / f"{request['id']}.json")
+    def close_for(self, name: str) -> None:
+        """Nobody speaks for it any more, and nobody can write to it."""
+        if not (agent := self.agents.pop(name, None)):
+            return
+        for waiter in agent.waiters:
+            waiter.future.cancel()
+        for connection in tuple(agent.connections):
+            if connection.transport:
+                connection.transport.abort()
+        self.unregistered(agent)

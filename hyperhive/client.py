@@ -17,7 +17,11 @@ PARKED = 1.0  # seconds: a recv that took longer was well until then, however of
 # 'no-harness' too: after a restart of the broker a tool may be back before the harness.
 AWAY = frozenset({"unreachable", "no-harness"})
 # Under its key a request can be repeated, which is not done twice, and is answered as it was the first time.
-KEYED = frozenset("send ask answer remind cancel_loose_end read retry drop spawn".split())
+KEYED = frozenset(
+    "send ask answer remind cancel_loose_end read retry drop"
+    " spawn draft approve deny rollback destroy revive purge"
+    " request_spawn request_spawn_draft request_spawn_commit request_apply_commit withdraw".split()
+)
 LATER = frozenset({"busy", "queue-full", "storage", "too-many"})
 
 

@@ -3,19 +3,15 @@
 import argparse
 import getpass
 import io
-import json
 import os
 import sys
 from collections import Counter
-from pathlib import Path
 
-from hyperhive import ctl_backup, ctl_ends, ctl_mail, ctl_show, ctl_text, ctl_units
+from hyperhive import ctl_backup, ctl_change, ctl_ends, ctl_mail, ctl_show, ctl_text, ctl_units
 from hyperhive.ctl_verb import Run, connect
 from hyperhive.problem import EX_CONFIG, Problem
 from hyperhive.wire import Message
 
-SPAWN_WAIT = 180.0  # seconds that hive-apply may take
-TOOLS = ["Read", "Edit", "Write", "Glob", "Grep", "Bash"]
 UNREACHABLE = "is it running? systemctl start hyperhive.target; in a box: hive-box run -- hivectl …"
 
 
@@ -74,39 +70,6 @@ def top(args: argparse.Namespace) -> int:
     return 0
 
 
-def spawn(args: argparse.Namespace) -> int:
-    toml = read(args.toml) if args.toml else agent_toml(args.description, args.model)
-    fields = {"prompt": read(args.prompt)} if args.prompt else {}
-    with connect() as client:
-        born = client.call("spawn", answer_wait=SPAWN_WAIT, agent=args.name, toml=toml, **fields)
-    if args.json:
-        ctl_text.print_json(born)
-    else:
-        print(f"{born['agent']} is there, and sleeps until it has mail. (hivectl send {born['agent']} …)")
-    return 0
-
-
-def agent_toml(description: str | None, model: str | None) -> str:
-    lines = [f"description = {toml_string(description)}"] if description else []
-    lines += [f"model = {toml_string(model)}"] if model else []
-    tools = ", ".join(toml_string(tool) for tool in TOOLS)
-    return "\n".join([*lines, "", "[tools]", f"allow = [{tools}]", ""])
-
-
-def toml_string(text: str) -> str:
-    # JSON's escapes are TOML's, but for DEL, which JSON leaves as it is
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def read(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except OSError as e:
-        raise Problem("no-file", f"{path}: {e.strerror}") from e
-    except UnicodeDecodeError as e:
-        raise Problem("no-file", f"{path}: not UTF-8 at byte {e.start}") from e
-
-
 def parser() -> argparse.ArgumentParser:
     top_level = argparse.ArgumentParser(prog="hivectl", description="Run a hive of coding agents.")
     verbs = top_level.add_subparsers(metavar="VERB", required=True)
@@ -122,14 +85,7 @@ def parser() -> argparse.ArgumentParser:
     p = verb("show", show, "show an agent, its last turns and its last mail")
     p.add_argument("agent", metavar="AGENT")
     verb("top", top, "watch the agents, live; q ends it")
-    p = verb("spawn", spawn, "create an agent")
-    p.add_argument("name", metavar="NAME", help="2 to 32 of a-z, 0-9 and '-'")
-    p.add_argument("--toml", type=Path, metavar="FILE", help="its agent.toml, else a small one is made")
-    p.add_argument("--prompt", type=Path, metavar="FILE", help="what its system prompt says besides")
-    p.add_argument(
-        "--description", metavar="TEXT", help="its job in one line, for an agent.toml that is made"
-    )
-    p.add_argument("--model", metavar="MODEL", help="its model, for an agent.toml that is made")
+    ctl_change.add(verb)
     ctl_mail.add(verb)
     ctl_ends.add(verb)
     ctl_backup.add(verb)
@@ -143,7 +99,7 @@ def parse() -> argparse.Namespace:
         raise Problem("usage", "an argument is not UTF-8", exit_status=2) from e
     p = parser()
     args = p.parse_args()
-    if args.run is spawn and args.toml and (args.description or args.model):
+    if args.run is ctl_change.spawn and args.toml and (args.description or args.model):
         p.error("--toml says it all: no --description or --model with it")
     return args
 

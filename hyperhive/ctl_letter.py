@@ -59,6 +59,15 @@ def sentence(event: Any) -> str:
             return f"{unit} was stopped."
         case {"event": "spawned", "agent": agent}:
             return f"{agent} was created."
+        case {"event": "applied", "agent": agent, "tag": tag, "note": note}:
+            return f"{agent} runs {tag} now" + (f": {note}" if note else ".")
+        case {"event": "config_ready", "agent": agent, "path": path}:
+            return f"The draft of {agent} is there: the manager finds it in {path}."
+        case {"event": "destroyed", "agent": agent}:
+            return f"{agent} was destroyed; what it had is kept. (hivectl revive {agent}, or purge)"
+        case {"event": "approval_resolved", "id": number, "agent": agent, "state": state, "by": by}:
+            reason = f": {event['reason']}" if event["reason"] else ""
+            return f"Request {number} for {agent} is {state}, by {by}{reason}"
         case {"event": "reminder", "id": number, "message": message, "due_at": due_at}:
             return f"Reminder {number}, due {clock(due_at)}: {message}"
     return ""

@@ -98,11 +98,13 @@ def status(about: Message, agents: list[Message]) -> None:
     """One screen: is it well, and what waits."""
     dead = " (hivectl dead)" if about["dead"] else ""
     asked = " (hivectl questions)" if about["questions"] else ""
+    pending = " (hivectl approvals)" if about["pending"] else ""
     rows = [
         ("broker", f"{about['version']}, up {age(about['started_at'])}, pid {about['pid']}"),
         ("agents", f"{about['agents']}: {by_state(agents)}" if agents else "none yet (hivectl spawn NAME)"),
         ("mail", f"{about['queued']} queued, {about['leased']} in a turn, {about['dead']} dead" + dead),
         ("asked", f"{counted(about['questions'], 'question')} open" + asked),
+        ("waits", f"{counted(about['pending'], 'request')} for your approval" + pending),
         ("inbox", f"{about['inbox']} unread" + (" (hivectl inbox)" if about["inbox"] else "")),
     ]
     print_pairs(rows)
@@ -188,4 +190,7 @@ def event(event: Message) -> str:
             return f"{event['unit']}: {event['event']}"
         case "spawned":
             return f"{event['agent']} was created"
+        case "approval":
+            request = f"request {event['id']} ({event['kind']} of {event['agent']})"
+            return f"{request} is {event['state']}, by {event['by']}"
     return ""

@@ -32,6 +32,14 @@ STYLES = {
     "leased": "cyan",
     "done": "dim",
     "dead": "bold red",
+    "pending": "yellow",
+    "approved": "cyan",
+    "applying": "cyan",
+    "deployed": "green",
+    "denied": "red",
+    "failed": "bold red",
+    "higher": "bold red",
+    "lower": "green",
 }
 
 

@@ -3,6 +3,7 @@
 import argparse
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 from hyperhive import span
 from hyperhive.client import Client
@@ -31,3 +32,12 @@ def time_span(text: str) -> int:
         return span.seconds(text)
     except Problem as e:
         raise argparse.ArgumentTypeError(f"{e}: {e.hint}") from e
+
+
+def read(path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8")
+    except OSError as e:
+        raise Problem("no-file", f"{path}: {e.strerror}") from e
+    except UnicodeDecodeError as e:
+        raise Problem("no-file", f"{path}: not UTF-8 at byte {e.start}") from e

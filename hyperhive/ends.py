@@ -129,6 +129,14 @@ def tell(store: Store, to: str, event: Row) -> list[Row]:
     return rows
 
 
+def tell_manager(store: Store, event: Row) -> Row:
+    """In the change that it is about."""
+    there = store.rows("select 1 from agent where name = ? and destroyed_at is null", names.MANAGER)
+    about_manager = event.get("agent") == names.MANAGER or not there
+    (mail,) = tell(store, names.OPERATOR if about_manager else names.MANAGER, event)
+    return mail
+
+
 # loose ends
 
 

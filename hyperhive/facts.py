@@ -16,6 +16,7 @@ IDS = {
     "spawned": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a107",
     "apply_failed": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a108",
     "control": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a110",
+    "approval": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a111",
     "model_request": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a109",
     "started": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a120",
     "recovered": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a121",

@@ -9,20 +9,21 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from hyperhive import (
-    agent_toml,
+    approvals,
+    drain,
     facts,
     names,
+    operations_change,
     operations_ends,
     operations_watch,
     replies,
     runs,
-    settings,
     snapshot,
     wire,
 )
 from hyperhive.connection import peer_uid
 from hyperhive.problem import Problem
-from hyperhive.store import TOOL, Row, as_mail, now
+from hyperhive.store import TOOL, Row, as_mail
 
 if TYPE_CHECKING:
     from hyperhive.broker import Agent, Broker
@@ -93,6 +94,8 @@ async def hello(broker: Broker, connection: Connection, message: wire.Message) -
         "waiting": waiting,
         "turns": row["turns"],
         "model": broker.default_model,
+        "trial": agent.drained is not None,
+        "brief": agent.drained is not None and agent.brief,
     }
 
 
@@ -136,6 +139,7 @@ async def ack(broker: Broker, connection: Connection, message: wire.Message) -> 
     ids = wire.get_ids(message, "ids") if "ids" in message else None
     who, invocation = connection.who, connection.invocation
     rows = await broker.writer.do(lambda: broker.store.ack(who, invocation, ids))
+    drain.settle(agent_of(broker, connection))
     for row in rows:
         broker.publish("done", id=row["id"], agent=who)
     return {"acked": len(rows)}
@@ -150,6 +154,7 @@ async def fail(broker: Broker, connection: Connection, message: wire.Message) ->
     kept, dead, mail = await broker.writer.do(
         lambda: broker.fail(agent, invocation, reason, ids, count=count)
     )
+    drain.settle(agent)
     broker.returned(agent, kept, dead, mail, reason)
     return {"requeued": len(kept), "dead": len(dead)}
 
@@ -157,7 +162,7 @@ async def fail(broker: Broker, connection: Connection, message: wire.Message) ->
 async def asleep(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
     agent = agent_of(broker, connection)
     queued = await broker.writer.do(lambda: broker.store.queued[agent.name])
-    agent.leaving = not queued
+    agent.leaving = not queued or agent.drained is not None
     return {"sleep": agent.leaving}
 
 
@@ -237,21 +242,25 @@ async def set_status(broker: Broker, connection: Connection, message: wire.Messa
 
 
 async def status(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
-    counts = await broker.writer.do(broker.store.states)
+    counts, pending = await broker.writer.do(
+        lambda: (broker.store.states(), approvals.count(broker.store, "pending"))
+    )
     about = {"version": VERSION, "pid": os.getpid(), "started_at": broker.started_at}
     awake = sum(agent.run is not None for agent in broker.agents.values())
     inbox = broker.store.queued[names.OPERATOR]
-    return about | {"agents": len(broker.agents), "awake": awake, "inbox": inbox} | counts
+    return (
+        about | {"agents": len(broker.agents), "awake": awake, "inbox": inbox, "pending": pending} | counts
+    )
 
 
 async def agents(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
     rows = await broker.writer.do(broker.store.agents_with_mail)
-    return {"agents": [about(broker, row) for row in rows]}
+    return {"agents": [about(broker, row) for row in rows if row["name"] in broker.agents]}
 
 
 def about(broker: Broker, row: dict[str, Any]) -> dict[str, Any]:
     agent = broker.agents[row["name"]]
-    row.pop("destroyed_at")
+    del row["destroyed_at"], row["kept"]
     row["send_to"] = json.loads(row["send_to"])
     live = {"awake": agent.run is not None, "doing": agent.doing, "waiting": broker.store.queued[agent.name]}
     return row | live
@@ -302,57 +311,9 @@ async def read(broker: Broker, connection: Connection, message: wire.Message) ->
     return said
 
 
-async def spawn(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
-    name = names.check(wire.get_text(message, "agent", 64))
-    toml = wire.get_text(message, "toml", settings.SIZE_MAX)
-    prompt = wire.get_text(message, "prompt", settings.SIZE_MAX) if message.get("prompt") else None
-    agent_toml.check_config({}, toml)
-
-    def change() -> replies.Done[bool]:
-        if name in broker.agents:
-            raise Problem("exists", f"there is an agent '{name}' already", hint="choose another name")
-        return {"request": broker.store.add_request("spawn", name, toml, prompt)}, True
-
-    queued, new = await replies.once(broker, connection, message, change)
-    return await broker.applied(queued["request"], new=bool(new))
-
-
 async def subscribe(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
     broker.subscribers.add(connection)
     return {"seq": next(broker.sequence)}
-
-
-# of the system
-
-
-async def applied(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
-    number = wire.get_int(message, "request", 1, wire.ID_MAX)
-    agent = wire.get(message, "agent", dict)
-    name = names.check(wire.get_text(agent, "name", 64))
-    row = {
-        "name": name,
-        "role": wire.get_text(agent, "role", 10),
-        "uid_base": wire.get_int(agent, "uid_base", 1, 2**32 - 1),
-        "model": wire.get_text(agent, "model", 200) if agent.get("model") else None,
-        "description": wire.get_text(agent, "description", 2000),
-        "send_to": json.dumps(operations_ends.texts(agent, "send_to", 100, 64, [names.ALL])),
-        "created_at": now(),
-    }
-    if name not in broker.agents:  # else it was told us before a crash
-        await broker.register(row, number)
-    else:
-        await broker.writer.do(lambda: broker.store.end_request(number, "deployed", None))
-    broker.request_ended(number, name, None)
-    return {}
-
-
-async def apply_failed(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
-    number = wire.get_int(message, "request", 1, wire.ID_MAX)
-    text = wire.get_text(message, "message", 4000)
-    await broker.writer.do(lambda: broker.store.end_request(number, "failed", text))
-    facts.log("apply_failed", f"Request {number} failed: {text}", agent="", notice=True, HIVE_REQUEST=number)
-    broker.request_ended(number, "", text)
-    return {}
 
 
 AGENT: dict[str, Operation] = {
@@ -371,7 +332,7 @@ HARNESS: dict[str, Operation] = {
     "asleep": asleep,
     "turn": turn,
 }
-MANAGER: dict[str, Operation] = {"agents": agents}
+MANAGER: dict[str, Operation] = {"agents": agents, **operations_change.MANAGER}
 OPERATOR: dict[str, Operation] = {
     "send": send,
     "status": status,
@@ -380,10 +341,14 @@ OPERATOR: dict[str, Operation] = {
     "mail": mail,
     "inbox": inbox,
     "read": read,
-    "spawn": spawn,
     "subscribe": subscribe,
+    **operations_change.OPERATOR,
     **operations_ends.OPERATOR,
     **snapshot.OPERATOR,
 }
-ROOTS: dict[str, Operation] = {"applied": applied, "apply_failed": apply_failed, **operations_ends.SYSTEM}
+ROOTS: dict[str, Operation] = {
+    "drain": drain.drain,
+    **operations_change.SYSTEM,
+    **operations_ends.SYSTEM,
+}
 SYSTEM: dict[str, Operation] = ROOTS | operations_watch.SYSTEM

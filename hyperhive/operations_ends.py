@@ -126,7 +126,9 @@ async def loose_ends(broker: Broker, connection: Connection, message: wire.Messa
         if connection.who == names.OPERATOR
         else connection.who
     )
-    found = await broker.writer.do(lambda: ends.loose_ends(broker.store, None if everybody else one))
+    listed = await broker.writer.do(lambda: ends.loose_ends(broker.store, None if everybody else one))
+    there = {names.OPERATOR, *broker.agents}  # nothing waits for one who was destroyed
+    found = [end for end in listed if end["agent"] in there]
     age = time.time()
     return {"loose_ends": [end | {"age": max(0, round(age - wire.seconds_of(end["at"])))} for end in found]}
 

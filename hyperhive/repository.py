@@ -102,11 +102,16 @@ def examine(proposed: Path, ref: str) -> Commit:
 
 def pin(registry: Path, commit: Commit, tag_name: str, who: str, why: str) -> Tag:
     """From now on the registry has it, whatever becomes of the repository it was in."""
+    hold(registry, commit)
+    return tag(registry, tag_name, commit.number, who, why)
+
+
+def hold(registry: Path, commit: Commit) -> None:
+    """Nothing is ever thrown away there, so it stays also before there is a tag."""
     if cut := [parent for parent in commit.parents if not has(registry, parent)]:
         cut_off(registry, commit.number, len(cut))
     for kind, data in reversed(commit.objects):  # the commit last
         keep(registry, kind, data)
-    return tag(registry, tag_name, commit.number, who, why)
 
 
 def has(registry: Path, number: str) -> bool:

@@ -2,6 +2,8 @@
 
 from sqlite_utils import Database, Migrations
 
+from hyperhive import audit
+
 migrations = Migrations("hive")
 
 
@@ -137,3 +139,39 @@ def unanswered(db: Database) -> None:
         create index message_unanswered on message(id) where state = 'done' and settled = 0
             and in_reply_to is null and sender <> 'system' and sender <> recipient;
     """)
+
+
+@migrations()
+def approvals(db: Database) -> None:
+    db.executescript(audit.SCHEMA)
+    db.executescript("""
+        alter table request rename to old_request;
+        create table request(
+            id integer primary key autoincrement, kind text not null, agent text not null, "commit" text,
+            note text, description text,
+            requested_by text not null, requested_at text not null, expires_at text,
+            state text not null, decided_by text, decided_at text, reason text,
+            deploy integer, risk text, message text, ended_at text,
+            tagged text not null default '', summary text not null default '[]', files text
+        ) strict;
+        insert into request(
+            id, kind, agent, requested_by, requested_at, state, decided_by, decided_at, message, files)
+            select id, op, agent, 'operator', at, iif(state = 'queued', 'approved', state), 'operator', at,
+                   message, json_patch(json_object('agent.toml', json_object('text', toml)),
+                iif(prompt is null, '{}', json_object('prompt.md', json_object('text', prompt))))
+            from old_request;
+        drop table old_request;
+        update request set deploy = (select count(*) from request r
+            where r.agent = request.agent and r.id <= request.id) where state in ('approved', 'deployed');
+        create index request_agent on request(agent, id);
+        create index request_kind on request(kind, state, id);
+        create index request_state on request(state, id);
+        create index request_pending on request(expires_at) where state = 'pending';
+        create index request_untagged on request(id) where "commit" is not null and tagged != state;
+        alter table agent add column kept text;
+    """)
+    found = [*db.conn.execute("select id, agent, state, kind, requested_at from request order by id")]
+    for number, agent, state, kind, at in found:
+        row = {"id": number, "agent": agent, "commit": None}
+        detail = {"kind": kind, "note": "from before the audit log"}
+        audit.append(db.conn, at, "system", state, row, detail)

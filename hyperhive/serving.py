@@ -43,14 +43,21 @@ def agent_socket(folder: Path) -> socket.socket:
     return sock
 
 
+def let_go(fds: dict[str, socket.socket], known: set[str]) -> None:
+    """Of agents that were destroyed, or not born, when the last broker died."""
+    for name in fds.keys() - known:
+        notify(f"FDSTOREREMOVE=1\nFDNAME={name}")
+        fds.pop(name).close()
+
+
 async def serve(broker: Broker) -> None:
     loop = asyncio.get_running_loop()
     fds = inherited()
     folder = broker.run_folder / "agents"
-    servers: list[asyncio.Server] = []
+    servers: dict[str, asyncio.Server] = {}
 
     async def listen(who: str, sock: socket.socket) -> None:
-        servers.append(await loop.create_unix_server(lambda: broker.connection(who), sock=sock))
+        servers[who] = await loop.create_unix_server(lambda: broker.connection(who), sock=sock)
 
     async def open_for(agent: Agent) -> None:
         name = f"agent-{agent.name}"
@@ -65,17 +72,23 @@ async def serve(broker: Broker) -> None:
             notify(f"FDSTORE=1\nFDNAME={name}", fds=[sock.fileno()])
         await listen(agent.name, sock)
 
-    broker.registered = open_for
+    def close_for(agent: Agent) -> None:
+        servers.pop(agent.name).close()
+        fds.pop(f"agent-{agent.name}", None)
+        notify(f"FDSTOREREMOVE=1\nFDNAME=agent-{agent.name}")
+        (folder / agent.name / "hive.sock").unlink(missing_ok=True)
+
+    broker.registered, broker.unregistered = open_for, close_for
     for agent in broker.agents.values():
         await broker.take_back(agent, "the broker was restarted")
         await open_for(agent)
+    let_go(fds, {names.OPERATOR, names.SYSTEM, *(f"agent-{name}" for name in broker.agents)})
     for who in (names.OPERATOR, names.SYSTEM):
         await listen(who, fds[who])
     watched = wake.watch(broker.run_folder / "wake")
     loop.add_reader(watched, broker.fifo_seen, watched)
     await broker.fire()
-    for request in await broker.writer.do(broker.store.requests):
-        broker.queue_request(request)
+    await broker.changes.resume()
     for agent in broker.agents.values():
         broker.wake(agent)
     gc.freeze()  # what is there now stays: not to be looked through again and again while mail waits

@@ -36,6 +36,10 @@ INSERT = "insert into message(sender, recipient, body, sent_at, key, in_reply_to
 # In place of an InvocationID, with a number: a tool's connection has it, and has not said that it was shown.
 TOOL = "tool "
 
+# From the moment on that its first run may say hello.
+LIVES = """(destroyed_at is null or exists (select 1 from request
+    where agent = agent.name and kind = 'revive' and state = 'applying'))"""
+
 
 def now() -> str:
     return stamp(time.time_ns() // 1_000_000)
@@ -85,6 +89,7 @@ def chosen(rows: list[Row], ids: list[int] | None) -> list[Row]:
 
 class Store:
     def __init__(self, path: Path) -> None:
+        self.path = path
         database.prepare(path, schema.migrations, mode="ro")
         self.db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self.db.row_factory = sqlite3.Row
@@ -316,7 +321,7 @@ class Store:
     # agents
 
     def agents(self) -> list[Row]:
-        return self.rows("select * from agent where destroyed_at is null order by name")
+        return self.rows(f"select * from agent where {LIVES} order by name")  # noqa: S608
 
     def agent(self, name: str) -> Row:
         return self.rows("select * from agent where name = ?", name)[0]
@@ -341,22 +346,3 @@ class Store:
 
     def register(self, agent: Row) -> None:
         Database(self.db)["agent"].insert(agent, replace=False)  # type: ignore[union-attr]
-
-    # requests to hive-apply
-
-    def add_request(self, op: str, agent: str, toml: str, prompt: str | None) -> int:
-        if self.rows("select 1 from request where agent = ? and state = 'queued'", agent):
-            raise Problem("exists", f"'{agent}' is being created already", hint="wait for it")
-        insert = "insert into request(op, agent, toml, prompt, at) values (?, ?, ?, ?, ?)"
-        rowid = self.db.execute(insert, (op, agent, toml, prompt, now())).lastrowid
-        assert rowid is not None  # an insert has one
-        return rowid
-
-    def request(self, number: int) -> Row:
-        return self.rows("select * from request where id = ?", number)[0]
-
-    def requests(self) -> list[Row]:
-        return self.rows("select * from request where state = 'queued' order by id")
-
-    def end_request(self, number: int, state: str, message: str | None) -> None:
-        self.db.execute("update request set state = ?, message = ? where id = ?", (state, message, number))

@@ -1,4 +1,7 @@
-"""The tools that only the manager has: the units of the other agents, over hive-control(8)."""
+"""The tools that only the manager has: the other agents' units (hive-control(8)), and what they are."""
+
+from collections.abc import Callable
+from typing import Any
 
 from hyperhive import tools, wire
 from hyperhive.client import Client
@@ -62,6 +65,60 @@ def get_logs(call: Call) -> str:
     return "\n".join(lines) or f"The journal has nothing about {agent}."
 
 
+# changes
+
+
+def request_spawn_draft(call: Call) -> str:
+    fields = {"agent": wire.get_text(call.arguments, "name", 64)} | texts(call, "description")
+    asked = call.client.call("request_spawn_draft", **fields)
+    folder = f"/agents/{fields['agent']}/config"
+    return (
+        f"Request {asked['request']}: the draft is being made. Mail from system (config_ready) says when it"
+        f" is in {folder}; then edit it, commit, and call request_spawn_commit."
+    )
+
+
+def request_spawn(call: Call) -> str:
+    fields = {"agent": wire.get_text(call.arguments, "name", 64)} | texts(call, "description", "note")
+    return waits(call.client.call("request_spawn", **fields))
+
+
+def request_commit(op: str, agent: str) -> Callable[[Call], str]:
+    def run(call: Call) -> str:
+        fields = {"agent": wire.get_text(call.arguments, agent, 64)} | texts(call, "commit_ref", "note")
+        return waits(call.client.call(op, **fields))
+
+    return run
+
+
+def texts(call: Call, *keys: str) -> dict[str, Any]:
+    given = call.arguments
+    return {key: wire.get_text(given, key, wire.BODY_MAX) for key in keys if key in given}
+
+
+def waits(asked: wire.Message) -> str:
+    older = "".join(f" It takes the place of request {number}." for number in asked["superseded"])
+    return (
+        f"Request {asked['request']} for commit {asked['commit']} waits for the operator,"
+        f" until {asked['expires_at']}.{older} What comes of it reaches you as mail from system: do not wait"
+        " for it."
+    )
+
+
+def withdraw(call: Call) -> str:
+    number = wire.get_int(call.arguments, "request", 1, wire.ID_MAX)
+    call.client.call("withdraw", request=number)
+    return f"Request {number} is withdrawn."
+
+
+NAME = tools.text("Its name: 2 to 32 of a-z, 0-9 and '-', beginning with a letter.")
+DESCRIPTION = tools.text("Its job, in one line.")
+NOTE = tools.text("Why; the operator reads it beside the diff. At most 2000 bytes.")
+COMMIT = tools.text(
+    "The commit, a branch or a tag of the repository in its config folder, such as 'main'. Commit first: "
+    "what is not committed is not in it, and what you commit later is not either."
+)
+
 DESCRIPTIONS = {
     "start": "Let an agent that was stopped or quarantined go on: from now on mail wakes it, and what waits "
     "does so at once. Find out first why it stopped (get_logs).",
@@ -93,5 +150,47 @@ ALL = [
         },
         ("agent",),
         get_logs,
+    ),
+    Tool(
+        "request_spawn_draft",
+        "First of two steps to a new agent: makes the git repository /agents/NAME/config with a first "
+        "agent.toml, and the folder /agents/NAME/state, where you may leave files for the agent. No agent "
+        "yet. It needs no approval. Mail from system (config_ready) says when it is there.",
+        {"name": NAME, "description": DESCRIPTION},
+        ("name",),
+        request_spawn_draft,
+    ),
+    Tool(
+        "request_spawn_commit",
+        "Second step: ask the operator to create the agent from a commit of its draft. A commit that is not "
+        "valid is refused at once, with file, line and key. Else it waits for the operator, who sees the "
+        "diff.",
+        {"name": NAME, "commit_ref": COMMIT, "note": NOTE},
+        ("name", "commit_ref"),
+        request_commit("request_spawn_commit", "name"),
+    ),
+    Tool(
+        "request_spawn",
+        "Ask the operator for a simple agent in one step, with the usual tools and no prompt of its own. "
+        "For other tools, a prompt, limits: request_spawn_draft.",
+        {"name": NAME, "description": DESCRIPTION, "note": NOTE},
+        ("name",),
+        request_spawn,
+    ),
+    Tool(
+        "request_apply_commit",
+        "Ask the operator to change an agent: edit /agents/NAME/config, commit, then call this. The agent "
+        "is restarted with it between two turns once it is approved. A newer request takes the place of an "
+        "older.",
+        {"agent": tools.text("The agent's name."), "commit_ref": COMMIT, "note": NOTE},
+        ("agent", "commit_ref"),
+        request_commit("request_apply_commit", "agent"),
+    ),
+    Tool(
+        "withdraw",
+        "Take back a request that still waits for the operator.",
+        {"request": tools.integer("Its number.", minimum=1)},
+        ("request",),
+        withdraw,
     ),
 ]

@@ -13,8 +13,9 @@ from typing import Any
 HYPERHIVE = Path(__file__).parent.parent / "hyperhive"
 # The modules of the broker that act; a new one is missed by no one, see test_crash_points.py.
 MODULES = (
-    "alarm broker commit connection database ends operations operations_ends operations_watch replies runs"
-    " schema serving snapshot stats store wake"
+    "alarm approvals audit broker changes commit connection database drain ends operations"
+    " operations_change operations_ends operations_watch outcomes proposals replies repository runs schema"
+    " serving snapshot stats store wake"
 ).split()
 # What such a call is called: the database, the writer's thread, who waits for it, sockets, files, systemd.
 CALLS = frozenset(
@@ -23,7 +24,7 @@ CALLS = frozenset(
     " write_text write_bytes replace rename timerfd_settime fsync".split()
 )
 TEXT_METHODS = {"replace"}  # a str's, with two arguments: no trace
-TABLES = {"AGENT", "HARNESS", "BOTH", "OPERATOR", "ROOTS", "SYSTEM"}  # of operations
+TABLES = {"AGENT", "HARNESS", "BOTH", "MANAGER", "OPERATOR", "ROOTS", "SYSTEM"}  # of operations
 READERS = {"rows", "count", "select"}  # functions that only look
 
 
@@ -180,7 +181,7 @@ def install(point: Callable[..., Any]) -> None:
     sys.meta_path.insert(0, Imports())
     from hyperhive import operations as them
 
-    tables = (them.AGENT, them.HARNESS, them.OPERATOR, them.SYSTEM)
+    tables = (them.AGENT, them.HARNESS, them.MANAGER, them.OPERATOR, them.SYSTEM)
     assert {op for table in tables for op in table} == {*operations()}
     for table in tables:
         for op, operation in table.items():

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from tests import crash_changes
 from tests.crash_world import BASES, Gone, World, answer_to, write
 from tests.test_broker import RECORD
 
@@ -465,6 +466,8 @@ BIRTH = [
 ]
 SCENARIOS: dict[str, list[Step]] = {
     "birth": BIRTH,
+    # before the others, which are shorter: where several get to a point, it dies in the last
+    **{name: [start, *steps] for name, steps in crash_changes.SCENARIOS.items()},
     "mail": [start, sends, recv_and_ack, parked, tools, failures, asleep, wakes],
     "death": [start, poison("fail"), poison("end"), dead_letters],
     "runs": [start, runs, nobody_to_answer_for_it, hung_up_when_parked, hung_up_when_asking],

@@ -1,6 +1,7 @@
 """A hive whose broker may die at any moment, its clients who go on, and a book of what must hold."""
 
 import contextlib
+import itertools
 import json
 import os
 import select
@@ -121,7 +122,7 @@ class World:
     def __init__(self, zygote: Zygote, folder: Path, state: Path | None = None) -> None:
         self.zygote, self.folder = zygote, folder
         self.old: set[int] = set()  # messages from before
-        for each in ("run/agents", "run/wake", "state/db", "state/apply"):
+        for each in ("run/agents", "run/wake", "state/db", "state/apply", "state/agents", "state/registry"):
             (folder / each).mkdir(parents=True)
         if state:
             shutil.copytree(state, folder / "state", dirs_exist_ok=True)
@@ -136,6 +137,7 @@ class World:
         self.peers: dict[str, Peer] = {}
         self.runs: dict[str, str] = {}  # agents that are awake → InvocationID
         self.book = Book()
+        self.keys = itertools.count(1)  # of requests that are not to be done twice
         self.deaths = 0
         self.pid = 0
         self.zygote.ask("open", folder)

@@ -16,6 +16,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 BASE = 1_200_000_000
 INVOCATION = itertools.count(1)
+NEVER = 10**9  # the number of a request that no test gets to
 
 
 class Peer:
@@ -74,7 +75,7 @@ class Hive:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.state, self.run = folder / "state", folder / "run"
-        for each in ("state/db", "state/apply", "run/agents", "run/wake"):
+        for each in ("state/db", "state/apply", "state/agents", "state/registry", "run/agents", "run/wake"):
             (folder / each).mkdir(parents=True)
         self.peers: list[Peer] = []
         self.bases: dict[str, int] = {}
@@ -127,7 +128,7 @@ class Hive:
             self.bases[name] = BASE + len(self.bases) * 65536
             about = {"name": name, "role": "manager" if name == "manager" else "agent", "description": ""}
             agent = about | {"uid_base": self.bases[name]}
-            assert self.system().ask("applied", request=1, agent=agent)["ok"]
+            assert self.system().ask("applied", request=NEVER, agent=agent)["ok"]
 
     def socket(self, name: str) -> Path:
         return self.run / "agents" / name / "hive.sock"

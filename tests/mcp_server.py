@@ -62,7 +62,9 @@ def in_cage(here: Hive, name: str) -> tuple[list[str], dict[str, str]]:
     search = "+dac_read_search"
     become = ["setpriv", f"--reuid={here.bases[name]}", "--clear-groups", f"--inh-caps={search}"]
     command = [*become, f"--ambient-caps={search}", HIVE_MCP]
-    return command, {"HIVE_SOCKET": os.fspath(here.socket(name)), "INVOCATION_ID": INVOCATION}
+    role = "manager" if name == "manager" else "agent"
+    about = {"HIVE_SOCKET": os.fspath(here.socket(name)), "INVOCATION_ID": INVOCATION}
+    return command, about | {"HIVE_ROLE": role}
 
 
 def caged(here: Hive, name: str) -> subprocess.Popen[bytes]:

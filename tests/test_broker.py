@@ -3,7 +3,7 @@ import os
 import select
 
 from hyperhive import wire
-from tests.hive import Hive
+from tests.hive import NEVER, Hive
 
 
 def bodies(answer: dict[str, list[dict[str, str]]]) -> list[str]:
@@ -324,7 +324,7 @@ def test_inbox(here: Hive) -> None:
 def test_an_agent_writes_only_to_whom_it_may(here: Hive) -> None:
     here.bases["eve"] = 1_400_000_000
     eve = {"name": "eve", "role": "agent", "description": "", "uid_base": 1_400_000_000, "send_to": ["bob"]}
-    assert here.system().ask("applied", request=1, agent=eve)["ok"]
+    assert here.system().ask("applied", request=NEVER, agent=eve)["ok"]
     for restart in (False, True):
         if restart:
             here.kill()

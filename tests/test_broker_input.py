@@ -106,7 +106,7 @@ def test_spawn_is_queued_for_hive_apply_and_answered_by_it(here: Hive) -> None:
     while not (queued := list((here.state / "apply").glob("*.json"))):
         assert operator.ask("status")["ok"]
     number = int(queued[0].stem)
-    assert operator.ask("spawn", agent="eve", toml="")["error"] == "exists"
+    assert operator.ask("spawn", agent="eve", toml="")["error"] == "busy"
     agent = {"name": "eve", "role": "agent", "description": "", "uid_base": 1_300_000_000}
     here.system().ask("applied", request=number, agent=agent)
     answer = operator.answer(asked)

@@ -72,8 +72,9 @@ def test_the_operations(socket: str) -> None:
 
 def flat(shape: Shape, prefix: str = "") -> Iterator[str]:
     for name, each in shape.fields.items():
-        yield f"{prefix}{name}: {'object' if each.fields else each}"
-        yield from flat(each, f"{prefix}{name}.")
+        null = " or null" if each.null else ""
+        yield f"{prefix}{name}: {f'object{null}' if each.fields else each}"
+        yield from flat(each, f"{prefix}{name.rstrip('?')}.")
 
 
 @pytest.mark.parametrize(("socket", "op"), ALL)

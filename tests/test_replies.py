@@ -57,7 +57,7 @@ def test_an_agent_is_asked_for_once(here: Hive, fate: str) -> None:
     operator, other = here.operator(), here.operator()
     wish = {"agent": "eve", "toml": TOML, "key": "k"}
     numbers = [operator.write("spawn", **wish), operator.write("spawn", **wish)]
-    assert operator.ask("spawn", agent="eve", toml=TOML)["error"] == "exists"
+    assert operator.ask("spawn", agent="eve", toml=TOML)["error"] == "busy"
     while not (files := list((here.state / "apply").glob("*.json"))):
         assert operator.ask("status")["ok"]
     (queued,) = files

@@ -127,7 +127,7 @@ class Load:
 
     def births(self, n: int) -> None:
         born = self.call("operator", "spawn", agent=f"child-{n}", toml=TOML)
-        assert born == {"agent": f"child-{n}", "uid_base": uid_base(n)}
+        assert (born["agent"], born["uid_base"]) == (f"child-{n}", uid_base(n))
 
     def letters(self, n: int) -> None:
         """The manager is told much, by all the others."""

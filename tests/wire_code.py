@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from types import CodeType, FunctionType
 from typing import Any
 
-from hyperhive import ends, operations
+from hyperhive import ends, operations, outcomes
 from hyperhive.broker import Broker
+from hyperhive.changes import Changes
 from hyperhive.commit import Writer
 from hyperhive.problem import Problem
 from hyperhive.snapshot import Snapshots
@@ -26,11 +27,13 @@ SOCKETS: dict[str, dict[str, Any]] = {
 }
 # What a variable or an attribute of this name is.
 RECEIVERS = {"broker": Broker, "store": Store, "writer": Writer, "snapshots": Snapshots, "stats": Stats}
+RECEIVERS |= {"changes": Changes}
 # An error that one operation hands to another which waits: whose answer it is.
-HANDED_ON = {"apply-failed": "spawn", "no-harness": "recv"}
+HANDED_ON = {"no-harness": "recv"}
 # What a function never gives to those that call it, though it calls what may.
 NEVER: dict[Any, set[str]] = {
     ends.tell: {"conflict", "queue-full"},  # what the system sends has no key and no such limit
+    outcomes.destroy: {"not-pending", "unknown-request"},  # it ends only what it has found to be pending
     ends.ask: {"unknown-question"},  # it looks up what it has just written
 }
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 from hyperhive import operations
+from tests.changing import as_deployed, draft
+from tests.changing import queued as queued_as
 from tests.hive import INVOCATION, Hive, Peer
 from tests.test_broker import RECORD
 
@@ -163,6 +167,54 @@ def system(tour: Tour) -> None:
     tour.ok("system", "prune", days=1)
 
 
+def changes(tour: Tour) -> None:
+    draft(tour.here, "flo")
+    deployed(tour, tour.ok("manager", "request_spawn_draft", agent="flo", description="x")["request"])
+    tour.ok("operator", "drafts")
+    asked = {"agent": "flo", "commit_ref": "main", "note": "why"}
+    for _ in range(2):
+        number = tour.ok("manager", "request_spawn_commit", **asked)["request"]
+    tour.ok("manager", "withdraw", request=number)
+    tour.ok("manager", "request_spawn_commit", **asked)
+    number = tour.ok("manager", "request_spawn", agent="flo", description="x")["request"]
+    tour.ok("operator", "approval", request=number)
+    tour.ok("operator", "approve", request=number, note="well")
+    deployed(tour, number)
+    number = tour.ok("manager", "request_apply_commit", **asked)["request"]
+    tour.ok("operator", "deny", request=number, reason="no")
+    for _ in range(2):
+        number = tour.ok("manager", "request_apply_commit", **asked)["request"]
+    tour.ok("operator", "approve", request=number)
+    deployed(tour, number, note="paused")
+    for op in ("deployed", "approved"):
+        tour.ok("operator", "diff", request=number, against=op)
+    deployed(tour, tour.ok("operator", "rollback", agent="flo")["request"])
+    tour.ok("system", "drain", agent="flo")
+
+
+def ends_of_agents(tour: Tour) -> None:
+    kept = {"kept": {"bytes": 5, "login": False}}
+    deployed(tour, tour.ok("operator", "destroy", agent="flo")["request"], **kept)
+    tour.ok("operator", "kept")
+    deployed(tour, tour.ok("operator", "revive", agent="flo")["request"])
+    deployed(tour, tour.ok("operator", "destroy", agent="flo")["request"])
+    deployed(tour, tour.ok("operator", "purge", agent="flo", confirm="flo")["request"])
+    tour.ok("operator", "draft", agent="flo", description="x")
+    tour.ok("operator", "approvals")
+    tour.ok("operator", "history", agent="flo")
+    with closing(sqlite3.connect(tour.here.state / "db/hive.db")) as db, db:
+        db.execute("update request set state = 'denied' where id = 1")
+    tour.ok("operator", "doctor")
+
+
+def deployed(tour: Tour, number: int, **more: Any) -> None:
+    file = queued_as(tour.here, number)
+    about = {"agent": as_deployed(tour.here, "flo")} if "files" in file else {}
+    tour.ok("system", "applying", request=number, **about)
+    tour.ok("system", "applied", request=number, **about, **more)
+    (tour.here.state / f"apply/{number}.json").unlink()
+
+
 def queued(tour: Tour, name: str) -> int:
     while True:
         for path in (tour.here.state / "apply").glob("*.json"):
@@ -183,7 +235,17 @@ def ends(tour: Tour) -> None:
     tour.watch("asleep")
 
 
-STOPS: tuple[Callable[[Tour], None], ...] = (mail, failures, turns, loose_ends, system, runs, ends)
+STOPS: tuple[Callable[[Tour], None], ...] = (
+    mail,
+    failures,
+    turns,
+    loose_ends,
+    system,
+    runs,
+    changes,
+    ends_of_agents,
+    ends,
+)
 
 
 def tour(here: Hive) -> Tour:

@@ -5,27 +5,40 @@ _hivectl_agents() {
     hivectl list --json 2>/dev/null | grep -o '"name": *"[a-z0-9-]*"' | cut -d '"' -f 4
 }
 
+_hivectl_field() {
+    hivectl "$1" --json 2>/dev/null | grep -o "\"$2\": *\"\?[a-z0-9-]*" | grep -o '[a-z0-9-]*$'
+}
+
 _hivectl() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} verb=${COMP_WORDS[1]}
     local words= files=
     COMPREPLY=()
 
     if [ "$COMP_CWORD" -eq 1 ]; then
-        words='status list show top spawn send inbox mail ask questions answer remind loose-ends dead backup restore --help'
+        words='status list show top spawn draft drafts approvals diff approve deny rollback history destroy kept revive purge doctor send inbox mail ask questions answer remind loose-ends dead backup restore --help'
     elif [ "$verb $prev" = 'mail --state' ]; then
         words='queued leased done dead dropped'
     elif [ "$verb $prev" = 'loose-ends --cancel' ]; then
         words='question reminder mail'
     elif [ "$verb $prev" = 'dead --retry' ] || [ "$verb $prev" = 'dead --drop' ]; then
         words='all'
+    elif [ "$verb $prev" = 'approvals --state' ]; then
+        words='pending approved applying deployed denied failed expired withdrawn superseded'
+    elif [ "$verb $prev" = 'diff --against' ]; then
+        words='deployed approved previous'
     elif [ "$verb $prev" = 'spawn --toml' ] || [ "$verb $prev" = 'spawn --prompt' ]; then
         files=yes
-    elif [[ $prev == --@(description|model|reply-to|key|limit|read|option|ttl|in|at) ]]; then
+    elif [[ $prev == --@(description|model|note|reply-to|key|limit|read|option|ttl|in|at) ]]; then
         return
     elif [[ $cur == -* ]]; then
         words='--json --help'
         case $verb in
             spawn) words+=' --toml --prompt --description --model' ;;
+            draft) words+=' --description' ;;
+            approvals) words+=' --state --all --limit' ;;
+            diff) words+=' --against' ;;
+            approve) words+=' --note' ;;
+            history) words+=' --limit' ;;
             send) words+=' --reply-to --key' ;;
             inbox) words+=' --all --limit --read --mark-read' ;;
             mail) words+=' --limit --state --follow' ;;
@@ -36,7 +49,10 @@ _hivectl() {
         esac
     else
         case $verb in
-            show|mail|loose-ends) words=$(_hivectl_agents) ;;
+            show|mail|loose-ends|approvals|rollback|history|destroy) words=$(_hivectl_agents) ;;
+            diff|approve|deny) [ "$COMP_CWORD" -eq 2 ] && words=$(_hivectl_field approvals id) ;;
+            revive) words=$(_hivectl_field kept name) ;;
+            purge) words="$(_hivectl_field kept name) $(_hivectl_field drafts agent)" ;;
             ask|remind) [ "$COMP_CWORD" -eq 2 ] && words=$(_hivectl_agents) ;;
             send) [ "$COMP_CWORD" -eq 2 ] && words="$(_hivectl_agents) operator all" ;;
         esac

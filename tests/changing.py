@@ -1,0 +1,70 @@
+"""What a test of changes needs: a manager that proposes, and hive-apply played by hand."""
+
+import json
+import time
+from typing import Any
+
+from tests.hive import BASE, Hive, Peer
+from tests.proposed import TOML, Proposed
+
+
+def queued(here: Hive, number: int) -> dict[str, Any]:
+    """The file for hive-apply, as soon as it is there."""
+    path = here.state / f"apply/{number}.json"
+    end = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} does not come"
+        time.sleep(0.01)
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def as_deployed(here: Hive, name: str) -> dict[str, Any]:
+    base = here.bases.setdefault(name, BASE + len(here.bases) * 65536)
+    role = "manager" if name == "manager" else "agent"
+    return {"name": name, "role": role, "description": "", "uid_base": base}
+
+
+def carry_out(here: Hive, number: int, **more: Any) -> None:
+    """As hive-apply does; with a `message` it fails."""
+    system, file = here.system(), queued(here, number)
+    about = {"agent": as_deployed(here, file["agent"])} if "files" in file else {}
+    assert system.ask("applying", request=number, **about)["ok"]
+    if "message" in more:
+        assert system.ask("apply_failed", request=number, **more)["ok"]
+    else:
+        assert system.ask("applied", request=number, **about, **more)["ok"]
+    (here.state / f"apply/{number}.json").unlink()
+
+
+def draft(here: Hive, name: str, files: dict[str, str] | None = None) -> Proposed:
+    """The manager's repository for an agent, with a first commit."""
+    it = Proposed(here.state / "agents" / name / "config")
+    it.commit(files or {"agent.toml": TOML})
+    return it
+
+
+def events(peer: Peer) -> list[dict[str, Any]]:
+    """What system has told it."""
+    found = [json.loads(m["body"]) for m in peer.ask("recv", max=100)["messages"] if m["from"] == "system"]
+    assert peer.ask("ack")["ok"]
+    return found
+
+
+def spawned(here: Hive, name: str, toml: str = TOML) -> int:
+    """An agent that the operator made, through all its states. Gives the request's number."""
+    asked = here.operator().write("spawn", agent=name, toml=toml)
+    operator = here.peers[-1]
+    number = newest(here)
+    carry_out(here, number)
+    assert operator.answer(asked)["ok"]
+    return number
+
+
+def newest(here: Hive) -> int:
+    """The number of the request that waits for hive-apply."""
+    end = time.monotonic() + 20
+    while not (found := sorted((here.state / "apply").glob("*.json"))):
+        assert time.monotonic() < end, "nothing is queued"
+        time.sleep(0.01)
+    return max(int(path.stem) for path in found)
