@@ -83,8 +83,8 @@ class Units:
         job = ask(unit.encode(), b"replace").decode()
         end = time.monotonic() + JOB_WAIT
         while job not in self.removed and time.monotonic() < end:
-            self.bus.process()  # one message
             self.bus.wait(WAIT_USEC)  # returns at once while messages are queued
+            self.bus.process()  # one message; only now, or we would wait although the job is done
         result = self.removed.get(job, "still under way")
         if result != "done":
             text = f"the {verb} of {unit} ended with: {result}"
