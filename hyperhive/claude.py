@@ -19,6 +19,7 @@ from hyperhive.agent_toml import HIVE_SERVER, Agent
 
 Event = dict[str, Any]
 
+INITIALIZE = {"type": "control_request", "request_id": "initialize", "request": {"subtype": "initialize"}}
 INTERRUPT = {"type": "control_request", "request_id": "interrupt", "request": {"subtype": "interrupt"}}
 
 
@@ -35,6 +36,7 @@ class Limits:
     line: int = 32 * 1024 * 1024  # bytes; a tool's result comes back as one line
     turn: int = 512 * 1024 * 1024  # bytes of output in one turn
     interrupt: float = 5.0  # seconds that an interrupted turn has to end; it takes 20 ms
+    proof: float = 5.0  # seconds that it has to answer before its first turn; it takes half a second
 
 
 LIMITS = Limits()
@@ -133,6 +135,16 @@ class Claude:
         self.stdin, self.stdout = self.process.stdin.fileno(), self.process.stdout.fileno()
         self.death = os.pidfd_open(self.process.pid)
         os.set_blocking(self.stdin, False)
+
+    def prove(self) -> None:
+        """It has come up: it answers, or at least goes on running for as long as that should take."""
+        end = time.monotonic() + self.limits.proof
+        self.say(INITIALIZE, end)
+        with contextlib.suppress(Silent):
+            for event in self.events(math.inf, end):
+                if event.get("type") == "control_response":
+                    break
+        self.spoke = False  # about a turn it has not said a word
 
     def turn(self, text: str, patience: float) -> Iterator[Event]:
         """Every event of a turn, the last of type 'result'. Silent after `patience` seconds without one."""

@@ -96,6 +96,7 @@ class Harness:
         self.lock = threading.Lock()  # of the broker's connection
         self.hello = self.broker.greet()
         self.turns: int = self.hello["turns"]
+        self.brief: bool = self.hello["brief"]  # started to see whether it comes up: sleep at once again
         self.failures = 0  # of the endpoint, one after the other
         self.at_once = MESSAGES_MAX
         self.cost = 0.0  # of the running claude process, as of the last turn
@@ -118,6 +119,8 @@ class Harness:
         threading.Thread(target=self.stay, daemon=True).start()
         self.start()  # it takes longer than anything else, so it goes first
         drain(fifo)
+        if self.hello["trial"]:
+            self.prove()
         tell_systemd("READY=1\nSTATUS=awake")
         while (got := self.next_mail(fifo))["messages"]:
             self.take_turn(got["messages"], got["waiting"])
@@ -125,13 +128,14 @@ class Harness:
 
     def next_mail(self, fifo: int) -> wire.Message:
         """What recv gives; no messages when it is time to sleep."""
-        end = time.monotonic() + self.agent.linger
+        end = time.monotonic() + (0 if self.brief else self.agent.linger)
         while True:
             left = max(0, round(end - time.monotonic()))
             wait = min(left, wire.RECV_WAIT_MAX)
             got = self.ask("recv", wait_seconds=wait, max=self.at_once)
             self.watchdog.feed()
             if got["messages"]:
+                self.brief = False
                 return got
             if not left:
                 drain(fifo)
@@ -166,6 +170,16 @@ class Harness:
     def runner(self) -> str:
         own = self.agent.program
         return os.fspath(self.places.config / "bin" / own) if own else self.places.claude
+
+    def prove(self) -> None:
+        """hive-apply waits for READY=1, and takes back a change with which claude does not come up."""
+        process = self.start()
+        try:
+            process.prove()
+        except claude.Ended as e:
+            self.end_claude()
+            status = process.process.returncode
+            raise Problem("no-claude", f"claude: {e} (exit status {status})") from e
 
     def end_claude(self) -> None:
         if self.claude:
