@@ -1,19 +1,18 @@
-"""Carry out what the operator approved: root, once, one request after the other, names and ids only."""
+"""What the operator approved, as hive-apply finds it, and the cage that it makes of it."""
 
 import os
-import pwd
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pystemd.systemd1 import Manager
-
-from hyperhive import agent_toml, names, settings, wire
-from hyperhive.client import Client
+from hyperhive import agent_toml, names, wire
 from hyperhive.problem import Problem
 
-REQUEST_MAX = 1024 * 1024
+REQUEST_MAX = 4 * 1024 * 1024  # as JSON
+SIZE_MAX = 512 * 1024  # of a file
+FILES = rf"{'|'.join(map(re.escape, (agent_toml.FILE, *agent_toml.PROMPTS)))}|bin/{agent_toml.PROGRAM}"
+FILES_MAX = 64
 UID_FIRST = 0x40000000  # systemd leaves 524288 to 1879048191 to containers; this is its upper part
 UID_LAST = 0x6FFF0000
 UID_RANGE = 65536
@@ -35,13 +34,40 @@ class Places:
     share: Path
     system_socket: Path
 
+    @property
+    def agents(self) -> Path:
+        return self.state / "agents"
+
+    def state_of(self, name: str) -> Path:
+        return self.agents / name / "state"
+
+    def config(self, name: str) -> Path:
+        """The repository in which the manager proposes."""
+        return self.agents / name / "config"
+
+    def home(self, name: str) -> Path:
+        return self.state / "homes" / name
+
+    def deployed(self, name: str) -> Path:
+        return self.etc / "hyperhive/agents" / name
+
+    def nspawn(self, name: str) -> Path:
+        return self.etc / f"systemd/nspawn/{names.machine(name)}.nspawn"
+
+    def drop_in(self, name: str) -> Path:
+        return self.etc / f"systemd/system/hive-agent@{name}.service.d/50-hive-apply.conf"
+
 
 @dataclass(frozen=True)
 class Request:
     number: int
+    op: str
     agent: str
-    toml: str
-    prompt: str
+    files: dict[str, str]
+    executable: frozenset[str]
+    description: str
+    commit: str
+    deploy: int
 
 
 def read_request(path: Path) -> Request:
@@ -58,48 +84,66 @@ def read_request(path: Path) -> Request:
     if len(data) > REQUEST_MAX:
         raise Problem("too-large", f"{path.name} is over {REQUEST_MAX} bytes")
     message = wire.decode(data)
-    if message.get("op") != "spawn":
-        raise Problem("unknown-op", f"{path.name}: no such operation")
+    number = wire.get_int(message, "id", 1, wire.ID_MAX)
+    if path.name != f"{number}.json":
+        raise Problem("bad-request", f"{path.name} says that it is request {number}")
     return Request(
-        number=wire.get_int(message, "id", 1, wire.ID_MAX),
+        number=number,
+        op=wire.get_text(message, "op", 20),
         agent=names.check(wire.get_text(message, "agent", 64)),
-        toml=wire.get_text(message, "toml", settings.SIZE_MAX),
-        prompt=wire.get_text(message, "prompt", settings.SIZE_MAX) if message.get("prompt") else "",
+        files=files_of(wire.get(message, "files", dict, {})),
+        executable=frozenset(wire.get(message, "executable", list, [])),
+        description=wire.get_text(message, "description", 2000, ""),
+        commit=wire.get_text(message, "commit", 64, ""),
+        deploy=wire.get_int(message, "deploy", 0, wire.ID_MAX, 0),
     )
 
 
-def uid_base(agents: Path, name: str, users: set[int]) -> int:
+def files_of(message: wire.Message) -> dict[str, str]:
+    """Nothing but what an agent's config may hold."""
+    for name in message:
+        if not re.fullmatch(FILES, name):
+            raise Problem("bad-config", f"{name[:100]!r} is not a file that an agent's config can have")
+    if len(message) > FILES_MAX:
+        raise Problem("too-large", f"the config has over {FILES_MAX} files")
+    return {name: wire.get_text(message, name, SIZE_MAX) for name in message}
+
+
+def checked(request: Request) -> agent_toml.Agent:
+    if agent_toml.FILE not in request.files:
+        raise Problem("bad-config", f"there is no {agent_toml.FILE}")
+    executable = {name: name in request.executable for name in request.files}
+    return agent_toml.check_config(executable, request.files[agent_toml.FILE])
+
+
+def agent_in(folder: Path) -> agent_toml.Agent:
+    return agent_toml.read(folder / agent_toml.FILE)
+
+
+def owner(folder: Path) -> int | None:
+    try:
+        return folder.lstat().st_uid
+    except FileNotFoundError:
+        return None
+
+
+def uid_base(places: Places, name: str, users: set[int]) -> int:
     """The owner of an agent's state records its range, which is in use as long as its files exist."""
-    owners = {
-        folder.name: (folder / "state").lstat().st_uid
-        for folder in agents.iterdir()
-        if (folder / "state").is_dir()
-    }
-    if name in owners:
-        return owners[name]
-    taken = users | {*owners.values()}
-    free = max([UID_FIRST - UID_RANGE, *owners.values()]) + UID_RANGE
+    known = [folder.name for folder in places.agents.iterdir() if re.fullmatch(names.RULE, folder.name)]
+    bases = {each: base for each in known if (base := owner(places.state_of(each))) is not None}
+    if name in bases:
+        return bases[name]
+    managers = {base for each in known if (base := owner(places.config(each)))}  # not root's
+    if name == names.MANAGER and managers:
+        return managers.pop()
+    used = {*bases.values(), *managers}
+    taken = users | used
+    free = max([UID_FIRST - UID_RANGE, *used]) + UID_RANGE
     while any(free <= uid < free + UID_RANGE for uid in taken):
         free += UID_RANGE
     if free > UID_LAST:
         raise Problem("no-uids", "no uid range is left", hint="purge agents that are gone")
     return free
-
-
-def own_folder(path: Path, uid: int) -> None:
-    path.mkdir(mode=0o700, exist_ok=True)
-    os.chown(path, uid, uid, follow_symlinks=False)
-
-
-def write(path: Path, text: str) -> None:
-    """Whole or not at all, also over a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.new")
-    with new.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
 
 
 def nspawn(places: Places, name: str, base: int) -> str:
@@ -118,6 +162,8 @@ def nspawn(places: Places, name: str, base: int) -> str:
         "BindReadOnly=/run/hyperhive/gate",
         f"BindReadOnly=/run/hive-agent/{name}:/run/hive-unit",
         *(["BindReadOnly=/run/hyperhive/control"] if name == names.MANAGER else []),
+        # all of them, so that a new draft appears in a running cage; what it may do there is said by owners
+        *([f"Bind={places.agents}:/agents"] if name == names.MANAGER else []),
         # whoever writes there, the file belongs to the folder's owner
         f"Bind={places.state}/shared:/shared:rootidmap",
         *[f"BindReadOnly={path}:/etc/{path.name}" for path in own_etc],
@@ -144,59 +190,3 @@ def drop_in(name: str, agent: agent_toml.Agent) -> str:
         *[f"{key}={value}" for key, value in agent.limits.items()],
     ]
     return "\n".join(lines) + "\n"
-
-
-def deploy(places: Places, request: Request) -> dict[str, Any]:
-    """Every step can be done again: a run that was cut short is finished by the next one."""
-    name = request.agent
-    agent = agent_toml.check_config({}, request.toml)
-    base = uid_base(places.state / "agents", name, {entry.pw_uid for entry in pwd.getpwall()})
-    (places.state / "agents" / name).mkdir(mode=0o755, exist_ok=True)
-    own_folder(places.state / "agents" / name / "state", base)
-    own_folder(places.state / "homes" / name, base)
-    write(places.etc / f"hyperhive/agents/{name}/agent.toml", request.toml)
-    if request.prompt:
-        write(places.etc / f"hyperhive/agents/{name}/prompt.md", request.prompt)
-    write(places.etc / f"systemd/nspawn/{names.machine(name)}.nspawn", nspawn(places, name, base))
-    write(
-        places.etc / f"systemd/system/hive-agent@{name}.service.d/50-hive-apply.conf", drop_in(name, agent)
-    )
-    role = names.MANAGER if name == names.MANAGER else "agent"
-    return {
-        "name": name,
-        "role": role,
-        "uid_base": base,
-        "model": agent.model,
-        "description": agent.description,
-        "send_to": agent.send_to,
-    }
-
-
-def start(name: str) -> None:
-    unit = f"hive-agent@{name}.socket".encode()
-    with Manager() as manager:
-        manager.Manager.EnableUnitFiles([unit], False, True)
-        manager.Manager.Reload()  # else hyperhive.target wants the socket from the next boot on only
-        manager.Manager.StartUnit(unit, b"replace")
-
-
-def carry_out(places: Places, path: Path) -> None:
-    number = int(path.stem) if path.stem.isdecimal() else 0
-    with Client(os.fspath(places.system_socket), patience=30) as broker:
-        try:
-            request = read_request(path)
-            if request.number != number:
-                raise Problem("bad-request", f"{path.name} says that it is request {request.number}")
-            agent = deploy(places, request)
-            start(request.agent)
-            broker.call("applied", request=number, agent=agent)
-        except Problem as e:
-            if number:
-                broker.call("apply_failed", request=number, message=str(e))
-            path.unlink()
-            raise
-    path.unlink()
-
-
-def waiting(queue: Path) -> list[Path]:
-    return sorted(queue.glob("*.json"), key=lambda path: (len(path.stem), path.stem))

@@ -1,0 +1,152 @@
+"""Deploy: new files take the place of the old at once; the agent comes up with them, or all is as before."""
+
+import json
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from hyperhive import apply, apply_draft, apply_tree, apply_units, names, wire
+from hyperhive.apply import Places, Request
+from hyperhive.client import Client
+from hyperhive.config_tree import File
+from hyperhive.control import Units, service, wake_up
+
+RECORD = "deploy.json"  # which request has put these files there
+
+
+@dataclass(frozen=True)
+class Work:
+    places: Places
+    units: Units
+    broker: Client
+
+
+def begin(places: Places, request: Request) -> wire.Message:
+    """The agent as it is to be; its folders are there, and nothing is changed yet."""
+    agent = apply.checked(request)
+    files = {path: File(text, path in request.executable) for path, text in request.files.items()}
+    return {
+        "name": request.agent,
+        "role": names.MANAGER if request.agent == names.MANAGER else "agent",
+        "uid_base": apply_draft.folders(places, request.agent, files),
+        "model": agent.model,
+        "description": agent.description,
+        "send_to": agent.send_to,
+    }
+
+
+def deploy(work: Work, request: Request) -> wire.Message:
+    """Every step can be done again: a run that was cut short is finished by the next one, or undone."""
+    put(work.places, request)
+    bring_in_line(work, request.agent)
+    note = come_up(work, request.agent, new=is_new(work.places, request.agent))
+    return {"note": note} if note else {}
+
+
+def put(places: Places, request: Request) -> None:
+    here = places.deployed(request.agent)
+    beside, old = sibling(here, "new"), sibling(here, "old")
+    if not is_of(here, request.number):
+        apply_tree.remove(old)
+        record = {"request": request.number, "commit": request.commit, "deploy": request.deploy}
+        apply_tree.make(beside, request.files | {RECORD: json.dumps(record) + "\n"}, request.executable)
+        if apply_tree.there(here):
+            apply_tree.exchange(beside, here)
+        else:
+            apply_tree.move(beside, here)
+    if apply_tree.there(beside):
+        apply_tree.move(beside, old)  # by the exchange it holds what was there before
+
+
+def sibling(folder: Path, what: str) -> Path:
+    return folder.with_name(f".{folder.name}.{what}")
+
+
+def is_of(folder: Path, number: int) -> bool:
+    try:
+        said: object = json.loads((folder / RECORD).read_text())["request"]
+    except FileNotFoundError:
+        return False
+    return said == number
+
+
+def is_new(places: Places, name: str) -> bool:
+    return not apply_tree.there(sibling(places.deployed(name), "old"))
+
+
+def finish(places: Places, name: str) -> None:
+    apply_tree.remove(sibling(places.deployed(name), "old"))
+
+
+def bring_in_line(work: Work, name: str) -> None:
+    """The units say what the deployed files say."""
+    places = work.places
+    base = places.state_of(name).lstat().st_uid
+    agent = apply.agent_in(places.deployed(name))
+    apply_tree.write(places.nspawn(name), apply.nspawn(places, name, base))
+    apply_tree.write(places.drop_in(name), apply.drop_in(name, agent))
+    apply_units.enable(work.units, name)
+    apply_units.reload(work.units, name, wanted=True)
+
+
+def come_up(work: Work, name: str, *, new: bool) -> str:
+    """Between two turns, its mail kept back until it is up. An agent that slept sleeps again at once."""
+    units = work.units
+    if not new and apply_units.paused(units, name):
+        return "it is stopped, and was not started: it has the new files when it is"
+    drain(work, name)
+    wake_again(units, name)
+    units.job("restart", service(name))
+    return ""
+
+
+def wake_again(units: Units, name: str) -> None:
+    """Its mail wakes it. The socket's failures are left for the start: without them it would look paused."""
+    apply_units.forget_failures(units, service(name))
+    if not apply_units.runs(units, name):
+        units.job("start", wake_up(name))
+
+
+def drain(work: Work, name: str) -> None:
+    """Until its turn is over, or has taken as long as claude may be silent in it."""
+    deployed = work.places.deployed(name)
+    before = deployed if is_new(work.places, name) else sibling(deployed, "old")
+    end = time.monotonic() + apply.agent_in(before).turn_timeout
+    wait = 0
+    while not work.broker.call("drain", agent=name, wait_seconds=wait)["idle"] and time.monotonic() < end:
+        wait = max(0, min(wire.RECV_WAIT_MAX, round(end - time.monotonic())))
+
+
+def undo(work: Work, request: Request) -> str:
+    """As if it had not been asked for. Gives what the last run said."""
+    places, name, units = work.places, request.agent, work.units
+    here, old = places.deployed(name), sibling(places.deployed(name), "old")
+    if not is_of(here, request.number):
+        return ""
+    said = apply_units.last_words(units, name)
+    if is_new(places, name):
+        take_down(work, name)
+        return said
+    apply_tree.exchange(here, old)
+    bring_in_line(work, name)
+    if not apply_units.paused(units, name):
+        wake_again(units, name)
+    apply_tree.remove(old)
+    return said
+
+
+def take_down(work: Work, name: str) -> None:
+    """What it has written stays."""
+    places, units = work.places, work.units
+    for unit in (wake_up(name), service(name)):  # the socket first, or mail would start the service again
+        units.job("stop", unit)
+        apply_units.forget_failures(units, unit)
+    apply_units.disable(units, name)
+    for path in (places.nspawn(name), places.drop_in(name)):
+        path.unlink(missing_ok=True)
+    with suppress(OSError):  # an admin has drop-ins of their own there
+        places.drop_in(name).parent.rmdir()
+    apply_units.reload(units, name, wanted=False)
+    for folder in (sibling(places.deployed(name), "old"), places.deployed(name)):
+        apply_tree.remove(folder)
