@@ -76,10 +76,11 @@ def read_request(path: Path) -> Request:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as e:
         raise Problem("bad-request", f"{path.name} is not a file of the broker: {e.strerror}") from e
+    about = os.fstat(fd)
+    if not stat.S_ISREG(about.st_mode) or about.st_uid != path.parent.stat().st_uid:
+        os.close(fd)
+        raise Problem("bad-request", f"{path.name} is not a file of the broker")
     with os.fdopen(fd, "rb") as file:
-        about = os.fstat(fd)
-        if not stat.S_ISREG(about.st_mode) or about.st_uid != path.parent.stat().st_uid:
-            raise Problem("bad-request", f"{path.name} is not a file of the broker")
         data = file.read(REQUEST_MAX + 1)
     if len(data) > REQUEST_MAX:
         raise Problem("too-large", f"{path.name} is over {REQUEST_MAX} bytes")

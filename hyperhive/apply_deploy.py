@@ -79,13 +79,16 @@ def finish(places: Places, name: str) -> None:
     apply_tree.remove(sibling(places.deployed(name), "old"))
 
 
-def bring_in_line(work: Work, name: str) -> None:
-    """The units say what the deployed files say."""
-    places = work.places
+def describe(places: Places, name: str) -> None:
+    """Cage and limits are as the deployed files say."""
     base = places.state_of(name).lstat().st_uid
     agent = apply.agent_in(places.deployed(name))
     apply_tree.write(places.nspawn(name), apply.nspawn(places, name, base))
     apply_tree.write(places.drop_in(name), apply.drop_in(name, agent))
+
+
+def bring_in_line(work: Work, name: str) -> None:
+    describe(work.places, name)
     apply_units.enable(work.units, name)
     apply_units.reload(work.units, name, wanted=True)
 

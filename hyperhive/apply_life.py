@@ -31,7 +31,7 @@ def purge(work: Work, request: Request) -> wire.Message:
     if apply_tree.there(places.deployed(name)):
         raise Problem("exists", f"{name} is not destroyed", hint="hivectl destroy comes first")
     refuse_mounts(places, name)
-    for path in (places.home(name), places.config(name), places.agents / name):
+    for path in (places.home(name), places.agents / name):
         apply_tree.remove(path)
     return {}
 
