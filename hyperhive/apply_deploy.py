@@ -11,6 +11,7 @@ from hyperhive.apply import Places, Request
 from hyperhive.client import Client
 from hyperhive.config_tree import File
 from hyperhive.control import Units, service, wake_up
+from hyperhive.problem import Problem
 
 RECORD = "deploy.json"  # which request has put these files there
 
@@ -113,12 +114,18 @@ def wake_again(units: Units, name: str) -> None:
 
 def drain(work: Work, name: str) -> None:
     """Until its turn is over, or has taken as long as claude may be silent in it."""
-    deployed = work.places.deployed(name)
-    before = deployed if is_new(work.places, name) else sibling(deployed, "old")
-    end = time.monotonic() + apply.agent_in(before).turn_timeout
+    end = time.monotonic() + patience(work.places.deployed(name))
     wait = 0
     while not work.broker.call("drain", agent=name, wait_seconds=wait)["idle"] and time.monotonic() < end:
         wait = max(0, min(wire.RECV_WAIT_MAX, round(end - time.monotonic())))
+
+
+def patience(here: Path) -> int:
+    """What runs is the old one, if there is one, and if nobody has spoilt it."""
+    try:
+        return apply.agent_in(sibling(here, "old")).turn_timeout
+    except Problem:
+        return apply.agent_in(here).turn_timeout
 
 
 def undo(work: Work, request: Request) -> str:

@@ -11,8 +11,6 @@ from pathlib import Path
 
 from hyperhive.problem import Problem
 
-SYS_OPENAT2 = 437  # on every architecture
-NO_XDEV, NO_SYMLINKS, BENEATH = 0x01, 0x04, 0x08  # RESOLVE_*, <linux/openat2.h>
 RENAME_EXCHANGE = 2
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 DEPTH_MAX = 100  # and so many descriptors
@@ -31,19 +29,21 @@ def failed(path: object) -> OSError:
 
 
 @contextlib.contextmanager
-def opened(path: str | Path, below: int | None = None, *, flags: int = FOLDER) -> Iterator[int]:
-    """A folder; with `below`, by one name there, and no other file system, not even by a bind mount."""
-    if below is None:
-        fd = os.open(path, flags)
-    else:
-        how = struct.pack("QQQ", flags, 0, NO_XDEV | NO_SYMLINKS | BENEATH)
-        fd = libc.syscall(SYS_OPENAT2, below, os.fsencode(path), how, len(how))
-        if fd < 0:
-            raise failed(path)
+def opened(name: str | Path, below: int | None = None) -> Iterator[int]:
+    """A folder; with `below`, by its name there, and not where something is mounted."""
+    fd = os.open(name, FOLDER, dir_fd=below)
     try:
+        # Not openat2(RESOLVE_NO_XDEV): RestrictSUIDSGID= does without that call.
+        if below is not None and mount_of(fd) != mount_of(below):
+            raise OSError(errno.EXDEV, "something is mounted there", str(name))
         yield fd
     finally:
         os.close(fd)
+
+
+def mount_of(fd: int) -> str:
+    lines = Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines()
+    return next(line for line in lines if line.startswith("mnt_id:"))
 
 
 def there(path: Path) -> bool:
