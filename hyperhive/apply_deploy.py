@@ -76,8 +76,10 @@ def is_new(places: Places, name: str) -> bool:
     return not apply_tree.there(sibling(places.deployed(name), "old"))
 
 
-def finish(places: Places, name: str) -> None:
-    apply_tree.remove(sibling(places.deployed(name), "old"))
+def finish(places: Places, request: Request) -> None:
+    here = places.deployed(request.agent)
+    if is_of(here, request.number):
+        apply_tree.remove(sibling(here, "old"))
 
 
 def describe(places: Places, name: str) -> None:

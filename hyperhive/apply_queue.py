@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pystemd.dbusexc import DBusBaseError
 
@@ -40,10 +41,22 @@ def carry_out(places: Places, path: Path) -> None:
             if e.exit_status == EX_TEMPFAIL:
                 raise  # the broker is away: the request is still there
             log.error("Request %s: %s", path.stem, e)
-            if e.code != "not-approved" and path.stem.isdecimal():
+            if path.stem.isdecimal():
                 text = str(e).encode(errors="replace")[:MESSAGE_MAX].decode(errors="ignore")
-                broker.call("apply_failed", request=int(path.stem), message=text)
+                wanted(broker, "apply_failed", request=int(path.stem), message=text)
     take_away(path)
+
+
+def wanted(broker: Client, op: str, **fields: Any) -> bool:
+    """False when no such request is under way: a run that was cut short here has ended it."""
+    try:
+        broker.call(op, **fields)
+    except Problem as e:
+        if e.code not in ("not-approved", "unknown-request"):
+            raise
+        log.warning("%s, ignoring", e)
+        return False
+    return True
 
 
 def attempt(work: Work, path: Path) -> None:
@@ -52,8 +65,9 @@ def attempt(work: Work, path: Path) -> None:
     if not operation:
         raise Problem("unknown-op", f"there is no operation '{request.op}'")
     about: wire.Message = {"agent": begin(work.places, request)} if operation is deploy else {}
-    # 'not-approved' when a run that was cut short here has carried it out
-    work.broker.call("applying", request=request.number, **about)
+    if not wanted(work.broker, "applying", request=request.number, **about):
+        finish(work.places, request)
+        return
     try:
         result = operation(work, request)
     except (Problem, OSError, DBusBaseError) as e:
@@ -62,7 +76,7 @@ def attempt(work: Work, path: Path) -> None:
         said = undo(work, request)
         raise Problem("failed", f"{e}; its last run said:\n{said}" if said else str(e)) from e
     work.broker.call("applied", request=request.number, **about, **result)
-    finish(work.places, request.agent)
+    finish(work.places, request)
 
 
 def take_away(path: Path) -> None:

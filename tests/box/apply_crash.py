@@ -1,0 +1,281 @@
+"""Inside the box: hive-apply dies at each of its steps, and the next run finishes or undoes what it began.
+
+A step is a line of hyperhive/apply*.py that leaves a trace, found by a run that is let through.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from hyperhive import apply, apply_queue
+from hyperhive.client import Client, Connection
+
+OPERATOR = "/run/hyperhive/operator.sock"
+PLACES = apply.Places(
+    Path("/var/lib/hyperhive"),
+    Path("/etc"),
+    Path("/usr/share/hyperhive"),
+    Path("/run/hyperhive/system.sock"),
+)
+QUEUE = PLACES.state / "apply"
+# What such calls are called: files, the broker, systemd, programs.
+TRACES = frozenset(
+    "mkdir rename replace unlink rmdir chown fchown chmod fchmod setxattr fsync write sendall fork_exec"
+    " job enable disable reload forget_failures exchange".split()
+)
+# It speaks the contract of a turn as far as a trial goes, and is up in no time.
+RUNNER = '#!/bin/sh\nwhile read -r line; do echo \'{"type":"control_response"}\'; done\n'
+TOML = 'linger = 5\nrunner = "exec:run"\n'
+client = Client(OPERATOR, patience=10)
+
+
+class Steps:
+    """Those that a run comes by; it dies at the one that is wanted."""
+
+    def __init__(self, wanted: str) -> None:
+        self.wanted = wanted
+        self.seen: dict[str, None] = {}
+
+    def __call__(self, frame: FrameType | None, event: str, arg: Any) -> None:
+        name = (
+            arg.__name__ if event == "c_call" else frame.f_code.co_name if event == "call" and frame else ""
+        )
+        if name in TRACES and (step := line_of(frame)):
+            self.seen[step] = None
+            if step == self.wanted:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def line_of(frame: FrameType | None) -> str:
+    """With the lines that called it: what is done twice is two steps."""
+    lines = []
+    while frame:
+        path = Path(frame.f_code.co_filename)
+        if path.stem.startswith("apply_") and path.parent.name == "hyperhive":
+            lines.append(f"{frame.f_code.co_name}:{frame.f_lineno}")
+        frame = frame.f_back
+    return " < ".join(lines)
+
+
+def run(wanted: str) -> list[str]:
+    """hive-apply, once, in a process of its own. Gives the steps it came by, nothing when it died."""
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        steps = Steps(wanted)
+        sys.setprofile(steps)
+        for path in apply_queue.waiting(QUEUE):
+            apply_queue.carry_out(PLACES, path)
+        sys.setprofile(None)
+        os.write(theirs, json.dumps(list(steps.seen)).encode())
+        os._exit(0)
+    os.close(theirs)
+    with os.fdopen(ours) as file:
+        said = file.read()
+    _, status = os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    assert code in (0, -signal.SIGKILL), f"hive-apply ended with {code}"
+    return json.loads(said) if code == 0 else []
+
+
+def ask(op: str, **fields: Any) -> int:
+    number: int = client.call(op, **fields)["request"]
+    return number
+
+
+def ask_for_agent(name: str) -> int:
+    """In two steps, as the manager does it."""
+    do("draft", agent=name)
+    manager = PLACES.state_of("manager").lstat().st_uid
+    pid = os.fork()
+    if pid == 0:
+        os.setgroups([])
+        os.setresgid(manager, manager, manager)
+        os.setresuid(manager, manager, manager)
+        commit(PLACES.config(name))
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    os.chdir("/run/hyperhive/agents/manager")
+    os.seteuid(manager)
+    connection = Connection("hive.sock")
+    os.seteuid(0)
+    connection.ask({"op": "hello", "role": "tool", "invocation": "0" * 32}, 10)
+    asked = connection.ask({"op": "request_spawn_commit", "agent": name, "commit_ref": "HEAD"}, 10)
+    connection.close()
+    number: int = asked["request"]
+    client.call("approve", request=number)
+    return number
+
+
+def commit(repository: Path) -> None:
+    (repository / "bin").mkdir()
+    (repository / "bin/run").write_text(RUNNER)
+    (repository / "bin/run").chmod(0o755)
+    (repository / "agent.toml").write_text(TOML)
+    for words in (["add", "--all"], ["commit", "--quiet", "--message=It"]):
+        git = ["git", "-c", "user.name=manager", "-c", "user.email=manager@hive", *words]
+        subprocess.run(git, cwd=repository, env={"PATH": "/usr/bin:/bin", "HOME": "/"}, check=True)
+
+
+def outcome(number: int) -> str:
+    state: str = client.call("approval", request=number, wait_seconds=10)["approval"]["state"]
+    return state
+
+
+# what must hold
+
+
+def folder(path: Path) -> dict[str, str]:
+    return {str(f.relative_to(path)): f.read_text() for f in path.rglob("*") if f.is_file()}
+
+
+def deployed(name: str) -> dict[str, str]:
+    found = folder(PLACES.deployed(name)) if PLACES.deployed(name).exists() else {}
+    found.pop("deploy.json", None)
+    return found
+
+
+def show(unit: str) -> dict[str, str]:
+    fields = "ActiveState,UnitFileState,NeedDaemonReload,TasksMax"
+    said = subprocess.run(
+        ["systemctl", "show", f"--property={fields}", unit], capture_output=True, text=True, check=True
+    )
+    return dict(line.split("=", 1) for line in said.stdout.splitlines())
+
+
+def no_leftovers(name: str) -> None:
+    places = (
+        PLACES.deployed("x").parent,
+        PLACES.agents,
+        PLACES.agents / name,
+        PLACES.state / "homes",
+        QUEUE,
+    )
+    left = [path for place in places if place.exists() for path in place.iterdir() if path.name[0] == "."]
+    assert left == [], left
+
+
+def whole(name: str) -> None:
+    """There, with units that say what the files say."""
+    no_leftovers(name)
+    tasks = "TasksMax=77" in PLACES.drop_in(name).read_text()
+    assert tasks == ("TasksMax = 77" in deployed(name)["agent.toml"])
+    socket, service = show(f"hive-agent@{name}.socket"), show(f"hive-agent@{name}.service")
+    assert (socket["ActiveState"], socket["UnitFileState"]) == ("active", "enabled"), socket
+    assert service["NeedDaemonReload"] == socket["NeedDaemonReload"] == "no"
+    assert (service["TasksMax"] == "77") == tasks, service
+    assert service["ActiveState"] != "failed"
+    assert PLACES.nspawn(name).exists()
+
+
+def gone(name: str) -> None:
+    no_leftovers(name)
+    assert deployed(name) == {}
+    socket, service = show(f"hive-agent@{name}.socket"), show(f"hive-agent@{name}.service")
+    assert (socket["ActiveState"], service["ActiveState"]) == ("inactive", "inactive")
+    assert socket["UnitFileState"] == "disabled"
+    assert not PLACES.nspawn(name).exists() and not PLACES.drop_in(name).exists()
+
+
+def drafted(name: str) -> None:
+    no_leftovers(name)
+    assert deployed(name) == {}
+    subprocess.run(
+        ["git", "-c", "safe.directory=*", "fsck", "--strict"],
+        cwd=PLACES.config(name),
+        check=True,
+        capture_output=True,
+    )
+    owner = PLACES.state_of("manager").lstat().st_uid
+    assert {path.lstat().st_uid for path in PLACES.config(name).rglob("*")} == {owner}
+
+
+def purged(name: str) -> None:
+    gone(name)
+    assert not (PLACES.agents / name).exists() and not PLACES.home(name).exists()
+
+
+# the crashes
+
+
+def do(op: str, **fields: Any) -> None:
+    number = ask(op, **fields)
+    run("")
+    assert outcome(number) == "deployed"
+
+
+def spawn_yan() -> None:
+    number = ask_for_agent("yan")
+    run("")
+    assert outcome(number) == "deployed"
+
+
+def purge_yan() -> None:
+    do("destroy", agent="yan")
+    do("purge", agent="yan", confirm="yan")
+
+
+def purge_at_once() -> None:
+    do("purge", agent="yan", confirm="yan")
+
+
+def spawn_and_destroy() -> None:
+    spawn_yan()
+    do("destroy", agent="yan")
+
+
+@dataclass(frozen=True)
+class Matrix:
+    agent: str
+    ask: Callable[[], int]
+    holds: Callable[[str], None]
+    before: Callable[[], None]  # each time
+    at_end: Callable[[], None] = lambda: None
+
+
+MATRICES = {
+    "deploy": Matrix("zed", lambda: ask("rollback", agent="zed"), whole, lambda: None),
+    "draft": Matrix("yan", lambda: ask("draft", agent="yan"), drafted, lambda: None, purge_at_once),
+    "spawn": Matrix("yan", lambda: ask_for_agent("yan"), whole, lambda: None, purge_yan),
+    "destroy": Matrix("yan", lambda: ask("destroy", agent="yan"), gone, spawn_yan, purge_at_once),
+    "revive": Matrix("yan", lambda: ask("revive", agent="yan"), whole, spawn_and_destroy, purge_yan),
+    "purge": Matrix("yan", lambda: ask("purge", agent="yan", confirm="yan"), purged, spawn_and_destroy),
+}
+
+
+def go_through(op: str, step: str) -> list[str]:
+    """One death, or none; whoever looks in between finds a deploy that is whole, or none."""
+    matrix = MATRICES[op]
+    matrix.before()
+    before = deployed(matrix.agent)
+    number = matrix.ask()
+    steps = run(step)
+    between = deployed(matrix.agent)
+    run("")
+    state = outcome(number)
+    assert state == "deployed", f"{op} at {step}: {state}"
+    assert between in (before, deployed(matrix.agent)), f"half a deploy at {step}: {between}"
+    try:
+        matrix.holds(matrix.agent)
+    except AssertionError as e:
+        e.add_note(f"{op} at {step}")
+        raise
+    matrix.at_end()
+    return steps
+
+
+def main() -> None:
+    for op in sys.argv[1:]:
+        steps = go_through(op, "")
+        missed = [step for step in steps if go_through(op, step)]
+        print(json.dumps({"op": op, "steps": len(steps), "missed": missed}), flush=True)
+
+
+main()
