@@ -31,7 +31,17 @@ LIB = "/usr/lib/hyperhive/bin"
 OPERATOR = "/run/hyperhive/operator.sock"
 WAIT = 30  # seconds of silence after which something is wrong
 TOML = 'linger = 300\n[tools]\nallow = ["Bash"]\n'
-RULES = '[[rule]]\ntext = "."\nsay = "done"\n'
+RULES = """
+[[rule]]
+text = "answer me"
+[[rule.steps]]
+call = [{ name = "mcp__hive__send", input = { to = "operator", body = "here I am" } }]
+[[rule.steps]]
+say = "done"
+[[rule]]
+text = "."
+say = "done"
+"""
 
 
 @dataclass(frozen=True)

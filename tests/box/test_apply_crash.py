@@ -2,8 +2,6 @@
 
 import json
 
-import pytest
-
 from tests.box.changes import change
 from tests.box.crew import Crew
 
@@ -12,27 +10,28 @@ PROGRAM = "/srv/hyperhive/tests/box/apply_crash.py"
 # It speaks the contract of a turn as far as a trial goes, and is up in no time.
 RUNNER = '#!/bin/sh\nwhile read -r line; do echo \'{"type":"control_response"}\'; done\n'
 TOML = 'runner = "exec:run"\nlinger = 5\n'
-FLOOR = {"deploy": 20, "draft": 10, "spawn": 20, "destroy": 10, "revive": 20, "purge": 8}
+FLOOR = {"deploy": 45, "draft": 20, "spawn": 45, "destroy": 14, "purge": 9}  # steps when this was written
 
 
-@pytest.fixture(scope="module")
-def zed(crew: Crew) -> None:
+def die(crew: Crew, agent: str) -> None:
+    crew.run("systemctl", "stop", "hive-apply.path")
+    try:
+        said = crew.run(PYTHON, "-I", PROGRAM, agent).stdout
+    finally:
+        crew.run("systemctl", "start", "hive-apply.path")
+    steps = json.loads(said.splitlines()[-1])
+    print(steps)
+    assert all(count >= FLOOR[op] for op, count in steps.items())
+
+
+def test_a_change(crew: Crew) -> None:
     crew.spawn("zed")
     files = {"agent.toml": TOML, "bin/run": RUNNER, "prompt.md": "first"}
     assert change(crew, "zed", files)["state"] == "deployed"
     files["agent.toml"] += "[limits]\nTasksMax = 77\n"
     assert change(crew, "zed", files | {"CLAUDE.md": "second"})["state"] == "deployed"
+    die(crew, "zed")
 
 
-@pytest.mark.usefixtures("zed")
-@pytest.mark.parametrize("op", FLOOR)
-def test_a_death_at_any_step_is_made_good_by_the_next_run(crew: Crew, op: str) -> None:
-    crew.run("systemctl", "stop", "hive-apply.path")
-    try:
-        said = crew.run(PYTHON, "-I", PROGRAM, op).stdout
-    finally:
-        crew.run("systemctl", "start", "hive-apply.path")
-    result = json.loads(said.splitlines()[-1])
-    assert result["steps"] >= FLOOR[op]
-    assert result["missed"] == [], "it did not come by there again"
-    print(said)
+def test_a_life(crew: Crew) -> None:
+    die(crew, "yan")
