@@ -33,16 +33,16 @@ def turn(crew: Crew, watch: Watch, name: str) -> str:
 
 
 def test_a_sleeping_agent_has_the_change_and_sleeps_on(crew: Crew, watch: Watch) -> None:
-    crew.spawn("hal")
+    crew.spawn("hob")
     crew.rules(PROMPT.format(word="plugh"), DONE)
-    assert crew.state_of(unit("hal")) == "inactive"
-    done = change(crew, "hal", config(more="[limits]\nTasksMax = 77") | {"prompt.md": "SECRET WORD plugh"})
+    assert crew.state_of(unit("hob")) == "inactive"
+    done = change(crew, "hob", config(more="[limits]\nTasksMax = 77") | {"prompt.md": "SECRET WORD plugh"})
     assert (done["state"], done["deploy"]) == ("deployed", 2)
-    assert watch.until("awake", agent="hal")["wake_ms"] is None
-    assert watch.until("asleep", agent="hal")["orderly"] is True
-    assert crew.property(unit("hal"), "TasksMax") == "77"
-    assert deployed(crew, "hal")["prompt.md"] == "SECRET WORD plugh"
-    assert turn(crew, watch, "hal") == "1"
+    assert watch.until("awake", agent="hob")["wake_ms"] is None
+    assert watch.until("asleep", agent="hob")["orderly"] is True
+    assert crew.property(unit("hob"), "TasksMax") == "77"
+    assert deployed(crew, "hob")["prompt.md"] == "SECRET WORD plugh"
+    assert turn(crew, watch, "hob") == "1"
 
 
 def test_an_agent_that_is_awake_is_restarted_and_gets_its_mail_afterwards(crew: Crew, watch: Watch) -> None:
