@@ -120,7 +120,7 @@ def test_a_drop_in_holds_limits_and_watchdog_and_nothing_else(places: apply.Plac
 def test_the_watchdog_outlasts_a_turn_and_a_wait_for_mail(
     places: apply.Places, turn_timeout: int, watchdog: str
 ) -> None:
-    apply.deploy(places, apply.read_request(queue(places, toml=f"turn_timeout = {turn_timeout}\n")))
+    deployed(places, files={"agent.toml": f"turn_timeout = {turn_timeout}\n"})
     text = (places.etc / "systemd/system/hive-agent@ada.service.d/50-hive-apply.conf").read_text()
     assert f"\nWatchdogSec={watchdog}\n" in text
 
