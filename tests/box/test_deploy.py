@@ -200,9 +200,8 @@ def test_a_draft_appears_in_the_managers_running_cage(crew: Crew, watch: Watch) 
         "state",
     ]
     assert crew.property(unit("manager"), "InvocationID") == run
-    script = (
-        "cat /state/m; echo from-ada >> /state/m && tail -1 /state/m; touch /config/x /agents/x && echo OPEN"
-    )
+    script = "cat /state/m; echo from-ada >> /state/m; tail -1 /state/m\n"
+    script += "touch /config/x /agents/x && echo OPEN; true"
     said = crew.bash("ada", script)
     assert said.splitlines()[:2] == ["from-manager", "from-ada"] and "OPEN" not in said
     uid = base(crew, "manager")
