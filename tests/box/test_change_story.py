@@ -53,12 +53,12 @@ def wish(crew: Crew, watch: Watch, text: str) -> str:
     return found[1]
 
 
-def resolved(watch: Watch) -> dict[str, str]:
+def told(watch: Watch, event: str, **fields: str) -> dict[str, str]:
     """What the manager hears."""
     while True:
-        body = json.loads(watch.until("mail", to="manager", **{"from": "system"})["body"])
-        if body["event"] == "approval_resolved":
-            return dict(body)
+        body: dict[str, str] = json.loads(watch.until("mail", to="manager", **{"from": "system"})["body"])
+        if body["event"] == event and fields.items() <= body.items():
+            return body
 
 
 def version(crew: Crew, watch: Watch) -> str:
@@ -69,36 +69,31 @@ def version(crew: Crew, watch: Watch) -> str:
 def test_from_a_wish_to_an_agent_and_back(crew: Crew, watch: Watch) -> None:
     crew.rules(*RULES)
     crew.send("manager", "Have an agent eve")
-    while (
-        json.loads(watch.until("mail", to="manager", **{"from": "system"})["body"])["event"]
-        != "config_ready"
-    ):
-        pass
+    told(watch, "config_ready", agent="eve")
     born = wish(crew, watch, f"Spawn: {READER} && echo SECRET WORD plover > prompt.md")
     shown = crew.run("hivectl", "diff", born).stdout
     assert "+SECRET WORD plover" in shown
     assert "Read" in shown
     assert "eve" not in [agent["name"] for agent in crew.call("agents")["agents"]]
     crew.run("hivectl", "approve", born)
-    assert resolved(watch)["state"] == "deployed"
+    told(watch, "spawned", agent="eve")
     assert "denied" in version(crew, watch) or "No such tool" in version(crew, watch)
 
     refused = wish(crew, watch, f"Change: {WITH_GIT}")
     assert "git" in crew.run("hivectl", "diff", refused).stdout
     crew.run("hivectl", "deny", refused, "what for?")
-    heard = resolved(watch)
-    assert (heard["state"], heard["reason"]) == ("denied", "what for?")
+    assert told(watch, "approval_resolved", state="denied")["reason"] == "what for?"
 
     granted = wish(crew, watch, "Change: echo SECRET WORD plover, and git > prompt.md")
     crew.run("hivectl", "approve", granted)
-    assert resolved(watch)["state"] == "deployed"
+    told(watch, "applied", agent="eve")
     assert version(crew, watch).startswith("git version")
 
     bad = wish(crew, watch, f"Change: {BROKEN}")
     failed = crew.run("hivectl", "approve", bad, check=False)
     assert failed.returncode == 1
     assert "exit status 3" in failed.stdout + failed.stderr
-    assert resolved(watch)["state"] == "failed"
+    told(watch, "approval_resolved", state="failed")
     assert version(crew, watch).startswith("git version")
 
     crew.run("hivectl", "rollback", "eve")
