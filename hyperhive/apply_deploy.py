@@ -1,6 +1,8 @@
 """Deploy: new files take the place of the old at once; the agent comes up with them, or all is as before."""
 
 import json
+import logging
+import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +14,8 @@ from hyperhive.client import Client
 from hyperhive.config_tree import File
 from hyperhive.control import Units, service, wake_up
 from hyperhive.problem import Problem
+
+log = logging.getLogger("hive-apply")
 
 RECORD = "deploy.json"  # which request has put these files there
 
@@ -82,12 +86,25 @@ def finish(places: Places, request: Request) -> None:
         apply_tree.remove(sibling(here, "old"))
 
 
-def describe(places: Places, name: str) -> None:
-    """Cage and limits are as the deployed files say."""
+def describe(places: Places, name: str) -> bool:
+    """Cage and limits are as the deployed files say. False when they were already."""
     base = places.state_of(name).lstat().st_uid
     agent = apply.agent_in(places.deployed(name))
-    apply_tree.write(places.nspawn(name), apply.nspawn(places, name, base))
-    apply_tree.write(places.drop_in(name), apply.drop_in(name, agent))
+    cage = apply_tree.write(places.nspawn(name), apply.nspawn(places, name, base))
+    limits = apply_tree.write(places.drop_in(name), apply.drop_in(name, agent))
+    return cage or limits
+
+
+def renew(places: Places) -> list[str]:
+    """What an earlier release wrote for its agents becomes what this one writes. Gives whose it was."""
+    found = sorted(path.name for path in (places.etc / "hyperhive/agents").iterdir())
+    renewed = []
+    for name in (each for each in found if re.fullmatch(names.RULE, each)):
+        try:
+            renewed += [name] if describe(places, name) else []
+        except (Problem, FileNotFoundError) as e:
+            log.error("Cannot renew the units of %s: %s, ignoring", name, e)
+    return renewed
 
 
 def bring_in_line(work: Work, name: str) -> None:
@@ -104,6 +121,7 @@ def come_up(work: Work, name: str, *, new: bool) -> str:
     drain(work, name)
     wake_again(units, name)
     units.job("restart", service(name))
+    apply_units.forget_failures(units, service(name))  # this start was ours, too
     return ""
 
 

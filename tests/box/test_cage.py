@@ -133,9 +133,9 @@ def test_what_is_shared_belongs_to_nobody_in_particular(crew: Crew) -> None:
 
 def test_a_tool_that_is_not_listed_is_refused(crew: Crew) -> None:
     toml = 'linger = 5\n[tools]\nallow = ["Bash(git *)"]\n[send]\nto = ["operator"]\n'
-    crew.call("spawn", agent="ivy", toml=toml)
+    crew.call("spawn", agent="ivo", toml=toml)
     call = '{{ command = "{}", description = "x" }}'
-    assert "has been denied" in crew.tool("ivy", "Bash", call.format("touch /state/made"))
-    assert not (crew.root / "var/lib/hyperhive/agents/ivy/state/made").exists()
-    said = crew.tool("ivy", "Bash", call.format("git --version"))
+    assert "has been denied" in crew.tool("ivo", "Bash", call.format("touch /state/made"))
+    assert not (crew.root / "var/lib/hyperhive/agents/ivo/state/made").exists()
+    said = crew.tool("ivo", "Bash", call.format("git --version"))
     assert said == crew.run("git", "--version").stdout.strip()

@@ -7,9 +7,9 @@ from tests.box.crew import DONE, Crew, Watch
 
 WISH = """
 agent = "manager"
-text = 'from="operator"[^>]*>\\s*Have an agent eve'
+text = 'from="operator"[^>]*>\\s*Have an agent vera'
 [[rule.steps]]
-call = [{ name = "mcp__hive__request_spawn_draft", input = { name = "eve", description = "reads" } }]
+call = [{ name = "mcp__hive__request_spawn_draft", input = { name = "vera", description = "reads" } }]
 [[rule.steps]]
 say = "asked for a draft"
 """
@@ -17,16 +17,16 @@ COMMIT = """
 agent = "manager"
 text = '(?s)from="operator"[^>]*>\\s*%s: (?P<shell>.*?)\\s*</mail>'
 [[rule.steps]]
-call = [{ name = "Bash", input = { command = "cd /agents/eve/config && {shell} && git add --all && git commit --quiet --message=wish && git log --oneline", description = "Commit" } }]
+call = [{ name = "Bash", input = { command = "cd /agents/vera/config && {shell} && git add --all && git commit --quiet --message=wish && git log --oneline", description = "Commit" } }]
 [[rule.steps]]
-call = [{ name = "mcp__hive__request_%s_commit", input = { %s = "eve", commit_ref = "main", note = "as asked" } }]
+call = [{ name = "mcp__hive__request_%s_commit", input = { %s = "vera", commit_ref = "main", note = "as asked" } }]
 [[rule.steps]]
 call = [{ name = "mcp__hive__send", input = { to = "operator", body = "{tool_result}" } }]
 [[rule.steps]]
 say = "asked"
 """  # noqa: E501
-EVE = """
-agent = "eve"
+VERA = """
+agent = "vera"
 text = "version"
 system = "SECRET WORD plover"
 [[rule.steps]]
@@ -36,7 +36,7 @@ call = [{ name = "mcp__hive__send", input = { to = "operator", body = "{tool_res
 [[rule.steps]]
 say = "looked"
 """
-RULES = (WISH, COMMIT % ("Spawn", "spawn", "name"), COMMIT % ("Change", "apply", "agent"), EVE, DONE)
+RULES = (WISH, COMMIT % ("Spawn", "spawn", "name"), COMMIT % ("Change", "apply", "agent"), VERA, DONE)
 
 READER = r"""printf '%s\n' 'linger = 5' '[tools]' 'allow = ["Read"]' > agent.toml"""
 WITH_GIT = r"""printf '%s\n' 'linger = 5' '[tools]' 'allow = ["Read", "Bash(git *)"]' > agent.toml"""
@@ -62,21 +62,21 @@ def told(watch: Watch, event: str, **fields: str) -> dict[str, str]:
 
 
 def version(crew: Crew, watch: Watch) -> str:
-    crew.send("eve", "What version?")
-    return str(watch.until("mail", to="operator", **{"from": "eve"})["body"])
+    crew.send("vera", "What version?")
+    return str(watch.until("mail", to="operator", **{"from": "vera"})["body"])
 
 
 def test_from_a_wish_to_an_agent_and_back(crew: Crew, watch: Watch) -> None:
     crew.rules(*RULES)
-    crew.send("manager", "Have an agent eve")
-    told(watch, "config_ready", agent="eve")
+    crew.send("manager", "Have an agent vera")
+    told(watch, "config_ready", agent="vera")
     born = wish(crew, watch, f"Spawn: {READER} && echo SECRET WORD plover > prompt.md")
     shown = crew.run("hivectl", "diff", born).stdout
     assert "+SECRET WORD plover" in shown
     assert "Read" in shown
-    assert "eve" not in [agent["name"] for agent in crew.call("agents")["agents"]]
+    assert "vera" not in [agent["name"] for agent in crew.call("agents")["agents"]]
     crew.run("hivectl", "approve", born)
-    told(watch, "spawned", agent="eve")
+    told(watch, "spawned", agent="vera")
     assert "denied" in version(crew, watch) or "No such tool" in version(crew, watch)
 
     refused = wish(crew, watch, f"Change: {WITH_GIT}")
@@ -86,7 +86,7 @@ def test_from_a_wish_to_an_agent_and_back(crew: Crew, watch: Watch) -> None:
 
     granted = wish(crew, watch, "Change: echo SECRET WORD plover, and git > prompt.md")
     crew.run("hivectl", "approve", granted)
-    told(watch, "applied", agent="eve")
+    told(watch, "applied", agent="vera")
     assert version(crew, watch).startswith("git version")
 
     bad = wish(crew, watch, f"Change: {BROKEN}")
@@ -96,7 +96,7 @@ def test_from_a_wish_to_an_agent_and_back(crew: Crew, watch: Watch) -> None:
     told(watch, "approval_resolved", state="failed")
     assert version(crew, watch).startswith("git version")
 
-    crew.run("hivectl", "rollback", "eve")
+    crew.run("hivectl", "rollback", "vera")
     assert not version(crew, watch).startswith("git version")
     assert crew.run("hivectl", "doctor").returncode == 0
-    assert "what for?" in crew.run("hivectl", "history", "eve").stdout
+    assert "what for?" in crew.run("hivectl", "history", "vera").stdout

@@ -79,22 +79,22 @@ def test_a_running_turn_is_waited_for_and_mail_that_comes_meanwhile_waits(crew: 
 
 
 def test_a_change_with_which_it_does_not_come_up_is_taken_back(crew: Crew, watch: Watch) -> None:
-    crew.spawn("kim")
-    before = deployed(crew, "kim")
-    drop_in = crew.run("systemctl", "cat", unit("kim")).stdout
-    waiting = crew.send("kim", "one")
+    crew.spawn("kai")
+    before = deployed(crew, "kai")
+    drop_in = crew.run("systemctl", "cat", unit("kai")).stdout
+    waiting = crew.send("kai", "one")
     watch.until("done", id=waiting)
-    failed = change(crew, "kim", BROKEN)
+    failed = change(crew, "kai", BROKEN)
     assert failed["state"] == "failed"
     assert "no such thing" in failed["message"], failed["message"]
     assert "exit status 3" in failed["message"], failed["message"]
-    assert deployed(crew, "kim") == before
-    assert crew.run("systemctl", "cat", unit("kim")).stdout == drop_in
-    assert crew.state_of(unit("kim", "socket")) == "active"
-    number = crew.send("kim", "two")
+    assert deployed(crew, "kai") == before
+    assert crew.run("systemctl", "cat", unit("kai")).stdout == drop_in
+    assert crew.state_of(unit("kai", "socket")) == "active"
+    number = crew.send("kai", "two")
     watch.until("done", id=number)
     folder = crew.root / "etc/hyperhive/agents"
-    assert [path.name for path in folder.iterdir() if "kim" in path.name] == ["kim"]
+    assert [path.name for path in folder.iterdir() if "kai" in path.name] == ["kai"]
 
 
 def test_a_new_agent_that_does_not_come_up_is_no_agent(crew: Crew, watch: Watch) -> None:
@@ -136,6 +136,15 @@ def test_a_quarantined_agent_comes_back_with_a_change(crew: Crew, watch: Watch) 
     crew.run("sh", "-c", failed, unit("ned", "socket"), timeout=60)
     assert change(crew, "ned", config())["state"] == "deployed"
     watch.until("done", id=number)
+
+
+def test_the_units_of_an_earlier_release_are_written_again(crew: Crew) -> None:
+    crew.spawn("rea")
+    cage = crew.root / "etc/systemd/nspawn/h-rea.nspawn"
+    text = cage.read_text()
+    cage.write_text("[Exec]\nHostname=old\n")
+    crew.run("systemctl", "restart", "hive-renew.service")
+    assert cage.read_text() == text
 
 
 def test_destroy_keeps_the_state_and_revive_brings_it_back(crew: Crew, watch: Watch) -> None:

@@ -211,10 +211,10 @@ def test_the_watchdog_ends_a_turn_that_hangs_and_no_other(told: Told) -> None:
 
 
 def test_an_agent_that_does_not_start_in_time(told: Told) -> None:
+    told.crew.spawn("tim")
     told.drop_in(
         "hive-agent@tim.service", "[Service]", "ExecStartPre=sleep infinity", "TimeoutStartSec=100ms"
     )
-    told.crew.spawn("tim")
     number = told.crew.send("tim", "anyone?")
     event = told.watch.until("container_crash", agent="tim")
     assert event["result"] == "timeout"
