@@ -126,8 +126,11 @@ class Watcher:
 
     def run(self) -> None:
         self.subscribe()
+        notify(
+            "READY=1"
+        )  # nothing is missed from here on; a broker that cannot start must not hold up the hive
         self.catch_up()
-        notify(f"READY=1\nSTATUS=watching {len(self.seen)} units")
+        notify(f"STATUS=watching {len(self.seen)} units")
         while True:
             self.bus.process()
             self.look()
