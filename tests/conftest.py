@@ -1,4 +1,5 @@
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -6,6 +7,9 @@ import pytest
 
 from tests.endpoints import Rehearsal, rehearsal
 from tests.hive import ROOT, Hive, hive
+
+# What a shell starts in the background ignores it, and so would every program that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 RULES = (ROOT / "tests/rehearsed.toml").read_text()
 

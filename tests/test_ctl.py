@@ -192,9 +192,12 @@ def following(here: Hive | Scripted, *words: str) -> Iterator[subprocess.Popen[s
     socket = here.run / "operator.sock" if isinstance(here, Hive) else here.socket
     command = [*HIVECTL, "mail", "--follow", *words]
     with subprocess.Popen(command, env=environment(socket), stdout=-1, text=True) as process:
-        yield process
-        process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGINT)
+            status = process.wait(20)
+        assert status == 130
 
 
 def test_mail_follow_shows_each_message_once(here: Hive) -> None:

@@ -2,8 +2,12 @@
 
 import json
 
+import pytest
+
 from tests.box.changes import change, propose
 from tests.box.crew import Crew
+
+pytestmark = pytest.mark.long
 
 PYTHON = "/usr/lib/hyperhive/venv/bin/python"
 PROGRAM = "/srv/hyperhive/tests/box/apply_crash.py"
