@@ -8,6 +8,7 @@ from pystemd.dbusexc import DBusNoSuchUnitError
 from pystemd.systemd1 import Unit
 from systemd import journal
 
+from hyperhive import logs
 from hyperhive.control import Units, service, wake_up
 from hyperhive.problem import Problem
 
@@ -74,7 +75,7 @@ def last_words(units: Units, name: str) -> str:
             reader.add_match(**{field: invocation})
             reader.add_disjunction()
         reader.seek_tail()
-        found = [str(e["MESSAGE"]) for _ in range(LAST_WORDS) if (e := reader.get_previous())]
+        found = [logs.text(e) for _ in range(LAST_WORDS) if (e := reader.get_previous())]
     text = "\n".join(found[::-1])
     return "".join(c if c.isprintable() or c == "\n" else " " for c in text)[-LAST_WORDS_MAX:]
 

@@ -32,8 +32,12 @@ def last(agent: str, count: int) -> list[str]:
 
 def line(entry: dict[str, Any]) -> str:
     at = entry["__REALTIME_TIMESTAMP"].astimezone(UTC).isoformat(timespec="milliseconds")
-    text = entry.get("MESSAGE", "")
-    text = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
     # whatever a cage prints: no terminal or model is to take it for anything but text on a line
-    shown = "".join(c if c.isprintable() else " " for c in text[:LINE_MAX])
+    shown = "".join(c if c.isprintable() else " " for c in text(entry)[:LINE_MAX])
     return f"{at.replace('+00:00', 'Z')} {entry.get('SYSLOG_IDENTIFIER', '?')}: {shown}"
+
+
+def text(entry: dict[str, Any]) -> str:
+    """What is no UTF-8 comes from the journal as bytes."""
+    message = entry.get("MESSAGE", "")
+    return message.decode(errors="replace") if isinstance(message, bytes) else str(message)

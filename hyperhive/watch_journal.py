@@ -7,7 +7,7 @@ from typing import Any
 
 from systemd import journal
 
-from hyperhive import facts, wire
+from hyperhive import facts, logs, wire
 
 # systemd's own catalog ids, the same since v188: journalctl --dump-catalog
 STOPPING = "de5b426a63be47a7b6ac3eaac82e2f6f"
@@ -116,9 +116,7 @@ def last_words(invocation: str) -> list[str]:
 
 
 def text(entry: Entry) -> str:
-    message = entry.get("MESSAGE", "")
-    line = message.decode(errors="replace") if isinstance(message, bytes) else str(message)
-    return line[:LINE_MAX].encode(errors="replace").decode()
+    return logs.text(entry)[:LINE_MAX].encode(errors="replace").decode()
 
 
 def ended_since(seconds: float) -> Iterator[tuple[str, str]]:
