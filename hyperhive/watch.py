@@ -126,9 +126,7 @@ class Watcher:
 
     def run(self) -> None:
         self.subscribe()
-        notify(
-            "READY=1"
-        )  # nothing is missed from here on; a broker that cannot start must not hold up the hive
+        notify("READY=1")  # nothing is missed from here on, and a broker that cannot start holds up nothing
         self.catch_up()
         notify(f"STATUS=watching {len(self.seen)} units")
         while True:

@@ -51,6 +51,15 @@ def test_a_damaged_database_is_reported_and_restored(crew: Crew, run: Run) -> No
     run("journalctl", "--sync")
     said = "\n".join(str(entry["MESSAGE"]) for entry in crew.journal("_SYSTEMD_UNIT=hive-broker.service"))
     assert "hivectl restore FILE puts a backup in its place" in said
-    run("sh", "-c", f"systemctl stop {units}; systemctl reset-failed; hivectl restore {FILE}")
+    for socket in ("hive-broker.socket", "hive-broker-system.socket"):  # nobody's call starts it again
+        assert crew.property(socket, "ActiveState") == "inactive"
+    refused = run("hivectl", "status", check=False)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("cannot reach the broker")
+    run("hivectl", "restore", FILE)
     run("systemctl", "start", "hyperhive.target")
     assert crew.call("status")["agents"] >= 3
+    watch = crew.watch()
+    crew.run("systemd-run", "--quiet", "--unit=hive-probe-restored.service", "true")
+    watch.until("finished", unit="hive-probe-restored.service")  # hive-watch reaches the broker again
+    watch.connection.close()
