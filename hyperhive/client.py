@@ -51,7 +51,6 @@ class Connection:
             self.sock.sendall(wire.encode({"v": wire.VERSION, "id": self.last_id, **request}))
             line = self.read_line()
         except TimeoutError as e:
-            self.close()  # or its answer would be taken for the next one's
             text = f"the broker did not answer '{request['op']}' within {timeout:.0f} s"
             raise Problem("no-answer", text, exit_status=EX_TEMPFAIL) from e
         except OSError as e:
@@ -162,6 +161,10 @@ class Client:
     def attempt(self, op: str, fields: Message, timeout: float) -> Message:
         try:
             return self.connect().ask({"op": op, **fields}, timeout)
+        except Problem as e:
+            if e.code == "no-answer":
+                self.drop()  # or its answer would be taken for the next one's
+            raise
         except Lost as e:
             self.drop()
             text = f"cannot reach the {self.server} at {self.path}: {e}"
