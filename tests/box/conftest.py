@@ -2,7 +2,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,26 @@ def hive_box(state: Path, *words: str, check: bool = True, **how: Any) -> Done:
     said = f"{words}: status {done.returncode}\n{done.stdout}{done.stderr}"
     assert done.returncode == 0 or not check, said
     return done
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With a failure, what the box's journal said last: it is gone when the machine that CI runs on is."""
+    report = yield
+    box = getattr(item, "funcargs", {}).get("box")
+    if report.failed and box:
+        tail = (
+            "journalctl",
+            f"--directory={box}/journal",
+            "--lines=60",
+            "--output=short-precise",
+            "--no-pager",
+        )
+        said = subprocess.run(tail, capture_output=True, text=True, check=False).stdout
+        report.sections.append(("the box's journal", said))
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -92,9 +93,11 @@ SIGKILL: dict[str, Any] = {"result": "signal", "signal": "SIGKILL", "exit_status
 
 def test_kill_of_nspawn(told: Told) -> None:
     run = told.wake()
+    began = told.crew.property("hive-agent@ada.service", "ExecMainStartTimestampMonotonic")
     told.crew.run("kill", "-KILL", str(told.crew.process("ada", "systemd-nspawn")))
     event = told.only(run, "container_crash", **SIGKILL, machine="h-ada", in_flight=[], restarted=False)
-    assert 0 < event["runtime"] < 60
+    lived = time.monotonic() - int(began) / 1e6
+    assert 0 < event["runtime"] < lived + 1
     (mail,) = told.mail(run)
     assert mail["event"] == "container_crash"
     assert (mail["unit"], mail["memory_peak"]) == ("hive-agent@ada.service", None)
