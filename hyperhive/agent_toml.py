@@ -22,6 +22,7 @@ PROGRAM = r"[A-Za-z0-9_][\w.+-]{0,63}"
 TOOL = r"(?!mcp__)[A-Za-z_][\w-]{0,63}(\([^()]{1,500}\))?"
 HOST = r"(?=.{1,253}:)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 PORT = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+TURN_TIMEOUT = 1800  # seconds, by default
 PLAIN = 'texts of at most 1000 printable characters without "${"'
 
 
@@ -97,7 +98,7 @@ AGENT: Schema = {
     ),
     "model": text(MODEL, "a model's name"),
     "linger": whole(5, 86_400, "a whole number of seconds", 300),
-    "turn_timeout": whole(10, 86_400, "a whole number of seconds", 1800),
+    "turn_timeout": whole(10, 86_400, "a whole number of seconds", TURN_TIMEOUT),
     "tools": {"allow": listing(100, TOOL, 'tools such as "Read", "Edit" or "Bash(git *)"')},
     "send": {
         "to": listing(100, rf"operator|all|(?!system$){names.RULE}", 'agents, "operator" or "all"', ("all",))

@@ -3,7 +3,6 @@
 import json
 import logging
 import re
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,11 +113,10 @@ def bring_in_line(work: Work, name: str) -> None:
 
 
 def come_up(work: Work, name: str, *, new: bool) -> str:
-    """Between two turns, its mail kept back until it is up. An agent that slept sleeps again at once."""
+    """Its turn is over, and the broker keeps its mail back. An agent that slept sleeps again at once."""
     units = work.units
     if not new and apply_units.paused(units, name):
         return "it is stopped, and was not started: it has the new files when it is"
-    drain(work, name)
     wake_again(units, name)
     units.job("restart", service(name))
     apply_units.forget_failures(units, service(name))  # this start was ours, too
@@ -130,22 +128,6 @@ def wake_again(units: Units, name: str) -> None:
     apply_units.forget_failures(units, service(name))
     if not apply_units.runs(units, name):
         units.job("start", wake_up(name))
-
-
-def drain(work: Work, name: str) -> None:
-    """Until its turn is over, or has taken as long as claude may be silent in it."""
-    end = time.monotonic() + patience(work.places.deployed(name))
-    wait = 0
-    while not work.broker.call("drain", agent=name, wait_seconds=wait)["idle"] and time.monotonic() < end:
-        wait = max(0, min(wire.RECV_WAIT_MAX, round(end - time.monotonic())))
-
-
-def patience(here: Path) -> int:
-    """What runs is the old one, if there is one, and if nobody has spoilt it."""
-    try:
-        return apply.agent_in(sibling(here, "old")).turn_timeout
-    except Problem:
-        return apply.agent_in(here).turn_timeout
 
 
 def undo(work: Work, request: Request) -> str:

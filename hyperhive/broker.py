@@ -50,7 +50,7 @@ class Agent:
     waiters: list[Waiter] = field(default_factory=list)
     releasing: asyncio.Task[None] | None = None
     connections: set[Connection] = field(default_factory=set)
-    drained: Connection | None = None  # the one of hive-apply for which its mail is kept back
+    kept_back: bool = False  # its mail, while a change of it is carried out
     brief: bool = False  # it slept when that began
     settling: list[asyncio.Future[None]] = field(default_factory=list)
 
@@ -68,6 +68,7 @@ class Broker:
         self.agents: dict[str, Agent] = {}
         for row in self.store.agents():
             self.add_agent(row)
+        drain.resume(self)
         self.operators: set[Connection] = set()
         self.subscribers: set[Connection] = set()
         self.untold: list[Row] = []  # new mail of which the journal, subscribers and FIFOs are to hear
@@ -98,8 +99,15 @@ class Broker:
     def spawn_task(self, work: Any) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
         self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        task.add_done_callback(self.task_ended)
         return task
+
+    def task_ended(self, task: asyncio.Task[Any]) -> None:
+        self.tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            # Ours, nobody's who asked: end with a traceback; systemd starts us again, and we resume.
+            asyncio.get_running_loop().stop()
+            raise error
 
     # connections
 
@@ -126,7 +134,6 @@ class Broker:
         self.operators.discard(connection)
         self.subscribers.discard(connection)
         self.snapshots.lost(connection)
-        drain.over(self, connection)
         agent = self.agents.get(connection.who)
         if agent:
             agent.connections.discard(connection)
@@ -220,7 +227,7 @@ class Broker:
         return {
             agent.name: (agent.waiters[0].connection.holder, agent.waiters[0].limit)
             for agent in agents
-            if agent.waiters and agent.run and not agent.drained and self.store.queued[agent.name]
+            if agent.waiters and agent.run and not agent.kept_back and self.store.queued[agent.name]
         }
 
     def after(self, given: Given) -> None:
@@ -244,7 +251,7 @@ class Broker:
         if not agent.run:
             raise Problem("no-harness", "no harness is connected, so nobody could answer for the mail")
         rows: list[Row] = []
-        if self.store.queued[agent.name] and not agent.waiters and not agent.drained:
+        if self.store.queued[agent.name] and not agent.waiters and not agent.kept_back:
             rows = await self.writer.do(lambda: self.store.lease(agent.name, connection.holder, limit))
         if not rows and wait:
             rows = await self.park(agent, connection, wait, limit)
@@ -341,7 +348,7 @@ class Broker:
 
     def wake(self, agent: Agent) -> None:
         awake = agent.run and not agent.leaving
-        if awake or agent.woken or agent.drained or not self.store.queued[agent.name]:
+        if awake or agent.woken or agent.kept_back or not self.store.queued[agent.name]:
             return
         if wake.poke(self.run_folder / "wake" / agent.name):
             agent.woken = time.monotonic()

@@ -14,13 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from hyperhive import approvals, facts, names, repository, wire
+from hyperhive import agent_toml, approvals, drain, facts, names, proposals, repository, wire
 from hyperhive.approvals import Effect
 from hyperhive.problem import Problem
 from hyperhive.store import Row
 
 if TYPE_CHECKING:
-    from hyperhive.broker import Broker
+    from hyperhive.broker import Agent, Broker
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -56,7 +56,9 @@ class Changes:
         for row in effect.requests:
             self.tell(row)
             if row["state"] == "approved":
-                await self.queue_up(row)
+                await self.begin(row)
+            elif row["state"] in ("deployed", "failed"):
+                drain.over(self.broker, row["agent"])
         for name in effect.gone:
             self.broker.close_for(name)
         for agent in effect.born:
@@ -107,6 +109,22 @@ class Changes:
 
     # hive-apply's queue
 
+    async def begin(self, row: Row) -> None:
+        """A change waits here for the end of a running turn, so that hive-apply has nothing to wait for."""
+        agent, store = self.broker.agents.get(row["agent"]), self.broker.store
+        if agent and row["kind"] in drain.BETWEEN_TURNS:
+            drain.keep_back(self.broker, agent.name)
+            if await self.broker.surely(lambda: drain.in_turn(store, agent.name)):
+                self.broker.spawn_task(self.begin_later(agent, row))
+                return
+        await self.queue_up(row)
+
+    async def begin_later(self, agent: Agent, row: Row) -> None:
+        store = self.broker.store
+        runs = await self.broker.surely(lambda: approvals.running(store, agent.name))
+        await drain.turn_over(self.broker, agent, patience(runs))
+        await self.queue_up(row)
+
     async def queue_up(self, row: Row) -> None:
         about = {"id": row["id"], "op": OPS.get(row["kind"], row["kind"])}
         about |= {key: row[key] for key in QUEUED if row[key] is not None}
@@ -121,7 +139,7 @@ class Changes:
     async def resume(self) -> None:
         """What the last broker has approved, and may not have got round to."""
         for row in await self.broker.writer.do(lambda: approvals.to_carry_out(self.broker.store)):
-            await self.queue_up(row)
+            await (self.begin(row) if row["state"] == "approved" else self.queue_up(row))
         self.broker.spawn_task(self.tag())
 
     # tags
@@ -137,14 +155,22 @@ class Changes:
                 for row in rows:
                     await self.git(self.write_tags, row)
                     await self.broker.surely(partial(approvals.tagged, store, row))
-        except Problem as e:
+        except (Problem, OSError) as e:
             log.error("Cannot tag what was decided: %s, ignoring until the next decision", e)
         finally:
             self.tagging = False
 
     def write_tags(self, row: Row) -> None:
-        for tag, who, why in approvals.tags(row):
-            repository.tag(self.registry(row["agent"]), tag, row["commit"], who, why)
+        registry = self.registry(row["agent"])
+        if registry.exists():  # else the agent was purged since we looked
+            for tag, who, why in approvals.tags(row):
+                repository.tag(registry, tag, row["commit"], who, why)
+
+
+def patience(runs: Row | None) -> int:
+    """As long as a turn may take by what runs now, if this release can read it."""
+    agent = proposals.agent_of(proposals.files_of(runs)) if runs and runs["files"] else None
+    return agent.turn_timeout if agent else agent_toml.TURN_TIMEOUT
 
 
 def remove(folder: Path) -> None:

@@ -1,42 +1,59 @@
-"""Keep an agent's mail back while hive-apply changes the agent, which it is to do between two turns."""
+"""Keep an agent's mail back while a change of it is carried out, which begins between two turns."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
 
-from hyperhive import wire
-from hyperhive.problem import Problem
+from hyperhive import approvals
+from hyperhive.store import QUEUED, Store
 
 if TYPE_CHECKING:
     from hyperhive.broker import Agent, Broker
-    from hyperhive.connection import Connection
+
+BETWEEN_TURNS = ("change", "rollback")
+# The run of a birth is a trial, too; whatever waits is given to the one that comes up.
+TRIED = (*BETWEEN_TURNS, "spawn", "revive")
 
 
-async def drain(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
-    name = wire.get_text(message, "agent", 64)
-    wait = wire.get_int(message, "wait_seconds", 0, wire.RECV_WAIT_MAX, 0)
+def resume(broker: Broker) -> None:
+    """What the last broker kept back, before anybody can ask this one for it."""
+    for row in approvals.to_carry_out(broker.store):
+        if row["kind"] in TRIED:
+            keep_back(broker, row["agent"])
+
+
+def keep_back(broker: Broker, name: str) -> None:
+    """From the approval to its outcome: no turn begins with what is to be replaced."""
     agent = broker.agents.get(name)
-    if not agent:
-        raise Problem("unknown-agent", f"no agent is called '{name}'")
-    if agent.drained not in (None, connection):
-        raise Problem("busy", f"the mail of {name} is kept back for another connection")
-    if agent.drained is None:
-        agent.drained, agent.brief = connection, agent.run is None
-    return {"idle": await idle(broker, agent, wait)}
+    if agent and not agent.kept_back:
+        agent.kept_back, agent.brief = True, agent.run is None
 
 
-async def idle(broker: Broker, agent: Agent, wait: int) -> bool:
-    """No message is leased to its run: a turn begins with one, and ends when it is done or goes back."""
+def over(broker: Broker, name: str) -> None:
+    agent = broker.agents.get(name)
+    if agent and agent.kept_back:
+        agent.kept_back = False
+        broker.writer.look(name)
+        broker.wake(agent)
+
+
+def in_turn(store: Store, name: str) -> bool:
+    """A turn begins with a leased message, and ends when it is done or goes back. What went back because the
+    broker was restarted is still the turn's, as long as its run lasts."""
+    open_runs = "select invocation from run where unit = ? and ended_at is null"
+    query = f"select 1 from {QUEUED} and recipient = ? and invocation in ({open_runs}) limit 1"  # noqa: S608
+    return bool(store.leased(name) or store.rows(query, name, f"hive-agent@{name}.service"))
+
+
+async def turn_over(broker: Broker, agent: Agent, patience: int) -> None:
     loop = asyncio.get_running_loop()
-    end = loop.time() + wait
+    end = loop.time() + patience
     while True:
         settled: asyncio.Future[None] = loop.create_future()
         agent.settling.append(settled)  # before we look, or what happens meanwhile would be missed
-        if not await broker.writer.do(lambda: broker.store.leased(agent.name)):
-            return True
-        if loop.time() >= end:
-            return False
+        if not await broker.surely(lambda: in_turn(broker.store, agent.name)) or loop.time() >= end:
+            return
         timer = loop.call_at(end, settle, agent)
         await settled
         timer.cancel()
@@ -47,12 +64,3 @@ def settle(agent: Agent) -> None:
     waiting, agent.settling = agent.settling, []
     for each in waiting:
         each.set_result(None)
-
-
-def over(broker: Broker, connection: Connection) -> None:
-    """The connection that kept mail back has ended."""
-    for agent in broker.agents.values():
-        if agent.drained is connection:
-            agent.drained = None
-            broker.writer.look(agent.name)
-            broker.wake(agent)

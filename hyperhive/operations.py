@@ -94,8 +94,8 @@ async def hello(broker: Broker, connection: Connection, message: wire.Message) -
         "waiting": waiting,
         "turns": row["turns"],
         "model": broker.default_model,
-        "trial": agent.drained is not None,
-        "brief": agent.drained is not None and agent.brief,
+        "trial": agent.kept_back,
+        "brief": agent.kept_back and agent.brief,
     }
 
 
@@ -162,7 +162,7 @@ async def fail(broker: Broker, connection: Connection, message: wire.Message) ->
 async def asleep(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
     agent = agent_of(broker, connection)
     queued = await broker.writer.do(lambda: broker.store.queued[agent.name])
-    agent.leaving = not queued or agent.drained is not None
+    agent.leaving = not queued or agent.kept_back
     return {"sleep": agent.leaving}
 
 
@@ -347,7 +347,6 @@ OPERATOR: dict[str, Operation] = {
     **snapshot.OPERATOR,
 }
 ROOTS: dict[str, Operation] = {
-    "drain": drain.drain,
     **operations_change.SYSTEM,
     **operations_ends.SYSTEM,
 }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hyperhive import (
     approvals,
     audit,
+    drain,
     names,
     operations_ends,
     outcomes,
@@ -275,6 +276,7 @@ async def applying(broker: Broker, connection: Connection, message: wire.Message
     effect = await broker.writer.do(lambda: outcomes.begins(broker.store, number, about))
     if about:
         await broker.open_for(about)
+        drain.keep_back(broker, about["name"])
     await broker.changes.happened(effect)
     return {}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from hyperhive import facts, runs, wire
+from hyperhive import drain, facts, runs, wire
 from hyperhive.problem import Problem
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ async def event(broker: Broker, connection: Connection, message: wire.Message) -
     if told:
         tell(broker, told)
         broker.sent(mail)
+        if agent in broker.agents:
+            drain.settle(broker.agents[agent])  # what it had in its turn is nobody's now
     return {"new": told is not None}
 
 

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.crash_world import BASES, World, answer_to, write
+from tests.crash_world import BASES, World, write
 from tests.proposed import TOML, Proposed
 
 CLOSING = "before serving.serve.close_for: notify(f'FDSTOREREMOVE=1\\nFDNAME=agent-{agent.name}')"
@@ -197,28 +197,26 @@ def left_behind(w: World) -> None:
     assert "eve" not in w.names()
 
 
-def drained(w: World) -> None:
-    def deed() -> dict[str, Any]:
-        w.peer("bob")
-        system = w.peer("system")
-        assert answer_to(system, write(system, "drain", agent="bob"))["idle"]
-        w.leave("system")
-        w.send("operator", "bob", "between two turns")
-        ids = w.recv("bob", wait_seconds=5)
-        system = w.peer("system")
-        number = write(system, "drain", agent="bob", wait_seconds=20)
-        write(system, "drain", agent="bob", wait_seconds=0)
-        w.ack("bob", ids)
-        assert answer_to(system, number)["idle"]
-        w.leave("system")
-        return {}
-
-    w.through(deed)
+def between_turns(w: World) -> None:
+    w.send("operator", "eve", "in a turn")
+    ids = w.recv("eve")
+    at = "2026-11-22T10:00:00.000Z"
+    run = {"unit": "hive-agent@eve.service", "invocation": w.runs["eve"], "at": at}
+    w.ok("system", "event", event="started", **run)
+    number = ask(w, "operator", "rollback", agent="eve")["request"]
+    w.send("operator", "eve", "kept back")
+    assert w.recv("eve") == []
+    assert not (w.folder / f"state/apply/{number}.json").exists()
+    w.ack("eve", ids)
+    carried_out(w, number)
+    w.ack("eve", w.recv("eve", wait_seconds=5))
+    w.leave("eve")
+    w.ok("system", "event", event="finished", **run)
 
 
 SCENARIOS = {
     "expiry": [awake, expired],
     "ends of agents": [awake, born, destroyed, revived, purged, sound],
-    "deploys": [awake, unborn, born, changed, drained, left_behind],
+    "deploys": [awake, unborn, born, changed, between_turns, left_behind],
     "decisions": [awake, drafted, decided],
 }

@@ -189,7 +189,6 @@ def changes(tour: Tour) -> None:
     for op in ("deployed", "approved"):
         tour.ok("operator", "diff", request=number, against=op)
     deployed(tour, tour.ok("operator", "rollback", agent="flo")["request"])
-    tour.ok("system", "drain", agent="flo")
 
 
 def ends_of_agents(tour: Tour) -> None:

@@ -64,7 +64,7 @@ def test_a_running_turn_is_waited_for_and_mail_that_comes_meanwhile_waits(crew: 
     held = crew.send("jan", "hold")
     watch.until("progress", agent="jan")
     number = approved(crew, "jan", config() | {"prompt.md": "SECRET WORD after"})
-    watch.until("approval", id=number, state="applying")
+    watch.until("approval", id=number, state="approved")
     later = crew.send("jan", "later")
     assert watch.until("turn", agent="jan")["outcome"] == "ok"
     watch.until("done", id=held)
@@ -76,6 +76,35 @@ def test_a_running_turn_is_waited_for_and_mail_that_comes_meanwhile_waits(crew: 
         "delivered",
         "done",
     ]
+
+
+def test_what_waits_for_a_turn_holds_up_nobody_else(crew: Crew, watch: Watch) -> None:
+    crew.spawn("jim")
+    turn(crew, watch, "jim")
+    crew.rules('text = "hold"\ntimes = 1\ndelay_ms = 8000\nsay = "held"', DONE)
+    crew.send("jim", "hold")
+    watch.until("progress", agent="jim")
+    number = approved(crew, "jim", config() | {"prompt.md": "later"})
+    crew.spawn("joe")
+    watch.until("done", id=crew.send("joe", "are you there?"))
+    assert crew.call("approval", request=number)["approval"]["state"] == "approved"
+    crew.run("systemctl", "restart", "hive-broker.service")
+    watch = crew.watch()
+    later = crew.send("jim", "later")
+    assert crew.call("approval", request=number)["approval"]["state"] == "approved"
+    watch.until("approval", id=number, state="deployed")
+    watch.until("done", id=later)
+    assert crew.state(later) == "done 1"
+
+
+def test_mail_that_waited_for_a_change_in_vain_is_delivered(crew: Crew, watch: Watch) -> None:
+    crew.spawn("jon", linger=5)
+    propose(crew, "jon", BROKEN)
+    number = ask(crew, "request_apply_commit", agent="jon", commit_ref="HEAD")
+    crew.call("approve", request=number)
+    waiting = crew.send("jon", "one")
+    watch.until("approval", id=number, state="failed")
+    watch.until("done", id=waiting)
 
 
 def test_a_change_with_which_it_does_not_come_up_is_taken_back(crew: Crew, watch: Watch) -> None:
