@@ -1,7 +1,6 @@
 """What becomes of agents, step by step, for tests/crash_scenarios.py."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -69,14 +68,7 @@ def drafted(w: World) -> None:
     number = ask(w, "manager/tool", "request_spawn_draft", agent="eve", description="reviews")["request"]
     carried_out(w, number)
     assert [each["agent"] for each in w.ok("operator", "drafts")["drafts"]] == ["eve"]
-    told(w, "config_ready", number)
-
-
-def told(w: World, event: str, number: int) -> None:
-    """The manager takes its mail, and this is in it."""
-    w.ack("manager", w.recv("manager"))
-    found = [json.loads(text) for text in w.book.seen.values() if text.startswith("{")]
-    assert [e for e in found if e["event"] == event and e["id"] == number], f"no {event} of {number}"
+    w.hears("config_ready", number)
 
 
 def decided(w: World) -> None:
@@ -87,7 +79,7 @@ def decided(w: World) -> None:
     ask(w, "manager/tool", "withdraw", request=second)
     third = propose(w, "spawn", TOML)
     ask(w, "operator", "deny", request=third, reason="no")
-    told(w, "approval_resolved", third)
+    w.hears("approval_resolved", third)
     fourth = ask(w, "manager/tool", "request_spawn", agent="eve", description="reviews")["request"]
     assert w.ok("operator", "diff", request=fourth)["diff"]
     assert [state(w, n) for n in (second, third, fourth)] == ["withdrawn", "denied", "pending"]
@@ -95,11 +87,8 @@ def decided(w: World) -> None:
 
 def expired(w: World) -> None:
     number = propose(w, "spawn", TOML, ttl=1)
-    for _ in range(100):
-        if w.ok("operator", "approval", request=number, wait_seconds=2)["approval"]["state"] == "expired":
-            break
-        time.sleep(0.05)
-    told(w, "approval_resolved", number)
+    w.ok("operator", "approval", request=number, wait_seconds=20)
+    w.hears("approval_resolved", number)
     assert state(w, number) == "expired"
 
 
@@ -107,7 +96,7 @@ def unborn(w: World) -> None:
     number = propose(w, "spawn", TOML)
     ask(w, "operator", "approve", request=number)
     carried_out(w, number, message="it did not come up")
-    told(w, "approval_resolved", number)
+    w.hears("approval_resolved", number)
     assert "eve" not in w.names()
 
 
@@ -115,7 +104,7 @@ def born(w: World) -> None:
     number = propose(w, "spawn", TOML)
     ask(w, "operator", "approve", request=number)
     carried_out(w, number)
-    told(w, "spawned", number)
+    w.hears("spawned", number)
     assert "eve" in w.names()
 
 
@@ -123,10 +112,10 @@ def changed(w: World) -> None:
     number = propose(w, "apply", MORE)
     ask(w, "operator", "approve", request=number, note="well")
     carried_out(w, number)
-    told(w, "applied", number)
+    w.hears("applied", number)
     back = ask(w, "operator", "rollback", agent="eve")["request"]
     carried_out(w, back)
-    told(w, "applied", back)
+    w.hears("applied", back)
     assert len(w.ok("operator", "approvals", agent="eve", state="deployed")["approvals"]) == 3
     assert w.ok("operator", "history", agent="eve")["history"][0]["event"] == "deployed"
 
@@ -143,7 +132,7 @@ def destroyed(w: World) -> None:
     w.leave("eve")
     number = ask(w, "operator", "destroy", agent="eve")["request"]
     carried_out(w, number, kept={"bytes": 5, "login": False})
-    told(w, "destroyed", number)
+    w.hears("destroyed", number)
     assert state(w, pending) == "withdrawn" and "eve" not in w.names()
     w.ack("ada", w.recv("ada"))
     assert [
@@ -158,7 +147,7 @@ def revived(w: World) -> None:
     assert [each["name"] for each in w.ok("operator", "kept")["kept"]] == ["eve"]
     number = ask(w, "operator", "revive", agent="eve")["request"]
     carried_out(w, number)
-    told(w, "spawned", number)
+    w.hears("spawned", number)
     w.ack("eve", w.recv("eve"))
     w.leave("eve")
 
@@ -188,9 +177,7 @@ def left_behind(w: World) -> None:
         w.hold_at(CLOSING)
         write(system, "applied", request=number)
         w.wait_until(lambda: w.held() or not path.exists())
-        w.zygote.kill(w.pid)
-        w.reborn()
-        return {}
+        return w.kill()
 
     w.through(lambda: deed() if state(w, number) != "deployed" else {})
     path.unlink(missing_ok=True)

@@ -22,6 +22,7 @@ AGENTS = ("manager", "ada", "bob")
 BASES = {name: BASE + n * 65536 for n, name in enumerate((*AGENTS, "eve"))}
 TRIES = 6
 Answer = dict[str, Any]
+Step = Callable[["World"], None]
 
 
 class Gone(Exception):
@@ -199,6 +200,11 @@ class World:
         for name in self.runs:
             self.peer(name)
 
+    def kill(self) -> Answer:
+        self.zygote.kill(self.pid)
+        self.reborn()
+        return {}
+
     def drop(self) -> None:
         for peer in self.peers.values():
             peer.close()
@@ -294,6 +300,13 @@ class World:
 
     def fail(self, name: str, ids: list[int], *, count: bool = True) -> None:
         self.ok(name, "fail", reason="crashed", ids=ids, count=count)
+
+    def hears(self, event: str, number: int | None = None) -> None:
+        """The manager takes its mail, and this is in it."""
+        self.ack("manager", self.recv("manager"))
+        events = [json.loads(text) for text in self.book.seen.values() if text.startswith("{")]
+        found = [e for e in events if e["event"] == event and number in (None, e.get("id"))]
+        assert found, f"no {event} of {number}"
 
     # the end
 

@@ -12,7 +12,8 @@ import pytest
 
 from tests import crash_points
 from tests.crash_at import NUMBER, POINTS
-from tests.crash_scenarios import BIRTH, SCENARIOS
+from tests.crash_birth import BIRTH
+from tests.crash_scenarios import SCENARIOS
 from tests.crash_world import World, Zygote
 
 CHUNKS = 8

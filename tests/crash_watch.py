@@ -1,0 +1,44 @@
+"""What hive-watch tells, step by step, for tests/crash_scenarios.py."""
+
+import json
+from typing import Any
+
+from tests.crash_world import Step, World
+
+AGENT, SOCKET = "hive-agent@bob.service", "hive-agent@bob.socket"
+CRASH = {"result": "signal", "signal": "SIGKILL", "restarts": 0, "restarted": True, "log": ["argh"]}
+
+
+def told(w: World, kind: str, unit: str, number: int, **fields: Any) -> None:
+    """As hive-watch does it: again until it is answered."""
+    at = "2026-11-22T10:00:00.000Z"
+    answer = w.ok("system", "event", event=kind, unit=unit, invocation=f"{number:032x}", at=at, **fields)
+    assert answer["new"] or w.deaths
+
+
+def ends_of_runs(w: World) -> None:
+    w.send("operator", "bob", "in flight")
+    (number,) = w.recv("bob")
+    run = int(w.runs["bob"], 16)
+    told(w, "started", AGENT, run)
+    w.leave("bob")
+    w.look_at_fifos()
+    told(w, "container_crash", AGENT, run, **CRASH)
+    assert w.ok("system", "runs")["open"] == []
+    told(w, "container_crash", AGENT, 1, **CRASH)  # a run that was never seen alive
+    told(w, "stopped", AGENT, 2)
+    told(w, "started", SOCKET, 3)
+    told(w, "quarantined", SOCKET, 3, result="service-start-limit-hit")
+    told(w, "started", SOCKET, 4)
+    w.ack("manager", w.recv("manager"))
+    events = [json.loads(text) for text in w.book.seen.values() if '"unit"' in text]
+    assert [(e["event"], e.get("in_flight")) for e in events] == [
+        ("container_crash", [number]),
+        ("container_crash", []),
+        ("stopped", None),
+        ("quarantined", None),
+        ("recovered", None),
+    ]
+
+
+SCENARIOS: dict[str, list[Step]] = {"watch": [ends_of_runs]}
