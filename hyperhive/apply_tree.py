@@ -9,6 +9,7 @@ import struct
 from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 
+from hyperhive.disk import sync
 from hyperhive.problem import Problem
 
 RENAME_EXCHANGE = 2
@@ -48,11 +49,6 @@ def mount_of(fd: int) -> str:
 
 def there(path: Path) -> bool:
     return os.path.lexists(path)
-
-
-def sync(folder: Path) -> None:
-    with opened(folder) as fd:
-        os.fsync(fd)
 
 
 def write(path: Path, text: str, mode: int = 0o644) -> bool:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import IO
 
 from hyperhive import wire
-from hyperhive.database import BESIDE, RESTORING, sync
+from hyperhive.database import BESIDE, RESTORING
+from hyperhive.disk import sync
 from hyperhive.problem import Problem
 from hyperhive.wire import Message
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
+from hyperhive.disk import sync
 from hyperhive.problem import EX_CONFIG, Problem
 
 RESTORING = "restoring"  # the folder, beside the databases, of a restore that is under way
@@ -62,15 +63,6 @@ def make(path: Path, migrations: Migrations) -> None:
     db.close()
     new.rename(path)
     sync(path.parent)
-
-
-def sync(path: Path) -> None:
-    """A folder's names, or a file's content, are on disk."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def advice(path: Path) -> str:

@@ -11,7 +11,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from hyperhive import config_tree, database
+from hyperhive import config_tree, disk
 from hyperhive.config_tree import Commit, File
 from hyperhive.objects import Objects, name_of
 from hyperhive.problem import Problem
@@ -139,14 +139,14 @@ def write(registry: Path, path: Path, data: bytes) -> None:
     """It appears whole or not at all, also over a power cut."""
     if not path.parent.exists():
         path.parent.mkdir()
-        database.sync(path.parent.parent)
+        disk.sync(path.parent.parent)
     new = registry / f"objects/.{path.name}.new"
     with new.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)
-    database.sync(path.parent)
+    disk.sync(path.parent)
 
 
 def tag(registry: Path, tag_name: str, commit: str, who: str, why: str) -> Tag:
@@ -159,8 +159,8 @@ def tag(registry: Path, tag_name: str, commit: str, who: str, why: str) -> Tag:
         message = "".join("?" if config_tree.hides(c) else c for c in why[:WHY_MAX]).strip()
         words = ("--annotate", "--cleanup=verbatim", "--file=-", tag_name, commit)
         git(registry, "tag", *words, who=who, stdin=f"{message or 'no reason given'}\n")
-        database.sync(path.parent)
-        database.sync(path.parent.parent)
+        disk.sync(path.parent)
+        disk.sync(path.parent.parent)
     (there,) = tags(registry, tag_name)
     if there.commit != commit:
         raise Problem("exists", f"{tag_name} is {there.commit} already")
@@ -226,4 +226,4 @@ def draft(folder: Path, files: dict[str, File], uid: int, who: str) -> None:
         os.chown(each, uid, uid, follow_symlinks=False)
     new.chmod(0o755)
     new.rename(folder)
-    database.sync(folder.parent)
+    disk.sync(folder.parent)

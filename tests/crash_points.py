@@ -13,7 +13,7 @@ from typing import Any
 HYPERHIVE = Path(__file__).parent.parent / "hyperhive"
 # The modules of the broker that act; a new one is missed by no one, see test_crash_points.py.
 MODULES = (
-    "alarm approvals audit broker changes commit connection database drain ends operations"
+    "alarm approvals audit broker changes commit connection database disk drain ends operations"
     " operations_change operations_ends operations_watch outcomes proposals replies repository runs schema"
     " serving snapshot stats store wake"
 ).split()
