@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyperhive import agent_toml, names, wire
+from hyperhive.peers import UID_FIRST
 from hyperhive.problem import Problem
 
 REQUEST_MAX = 4 * 1024 * 1024  # as JSON
 SIZE_MAX = 512 * 1024  # of a file
 FILES = rf"{'|'.join(map(re.escape, (agent_toml.FILE, *agent_toml.PROMPTS)))}|bin/{agent_toml.PROGRAM}"
 FILES_MAX = 64
-UID_FIRST = 0x40000000  # systemd leaves 524288 to 1879048191 to containers; this is its upper part
 UID_LAST = 0x6FFF0000
 UID_RANGE = 65536
 WATCHDOG_MARGIN = 60  # seconds, in which the harness itself can end a turn that hangs

@@ -3,7 +3,9 @@
 import asyncio
 import itertools
 import json
+import os
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,6 +62,7 @@ class Broker:
         self.run_folder = run
         self.default_model = default_model
         self.started_at = now()
+        self.epoch = os.urandom(8).hex()  # events are numbered anew with each start
         self.store = Store(state / "db/hive.db")
         self.stats = Stats(state / "db/stats.db")
         self.snapshots = Snapshots(state / "db")
@@ -76,6 +79,7 @@ class Broker:
         self.tools = itertools.count(1)
         self.tasks: set[asyncio.Task[Any]] = set()
         self.next_due: str | None = None
+        self.sign_ins: deque[float] = deque()  # those of the last minute with a wrong code
         self.alarm = Alarm(self.due, self.ring)
         # what to do when an agent is registered (its socket is made), set by whoever serves
         self.registered: Callable[[Agent], Awaitable[None]]

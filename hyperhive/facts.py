@@ -24,6 +24,8 @@ IDS = {
     "stopped": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a123",
     "quarantined": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a124",
     "container_crash": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a125",
+    "signed_in": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a140",
+    "signed_out": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a141",
 }
 NOTICE, INFO = 5, 6
 PROGRAM = Path(sys.argv[0]).name

@@ -16,6 +16,8 @@ from hyperhive import (
     operations_change,
     operations_ends,
     operations_watch,
+    operations_web,
+    overview,
     replies,
     runs,
     snapshot,
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
 
 Operation = Callable[["Broker", "Connection", wire.Message], Awaitable[wire.Message]]
 
-VERSION = "0.1.0"
 STATUS_MAX = 200
 STATES = ("queued", "leased", "done", "dead", "dropped")
 # What the manager hears of, once until another turn ends otherwise.
@@ -245,7 +246,7 @@ async def status(broker: Broker, connection: Connection, message: wire.Message) 
     counts, pending = await broker.writer.do(
         lambda: (broker.store.states(), approvals.count(broker.store, "pending"))
     )
-    about = {"version": VERSION, "pid": os.getpid(), "started_at": broker.started_at}
+    about = {"version": overview.VERSION, "pid": os.getpid(), "started_at": broker.started_at}
     awake = sum(agent.run is not None for agent in broker.agents.values())
     inbox = broker.store.queued[names.OPERATOR]
     return (
@@ -255,15 +256,7 @@ async def status(broker: Broker, connection: Connection, message: wire.Message) 
 
 async def agents(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
     rows = await broker.writer.do(broker.store.agents_with_mail)
-    return {"agents": [about(broker, row) for row in rows if row["name"] in broker.agents]}
-
-
-def about(broker: Broker, row: dict[str, Any]) -> dict[str, Any]:
-    agent = broker.agents[row["name"]]
-    del row["destroyed_at"], row["kept"]
-    row["send_to"] = json.loads(row["send_to"])
-    live = {"awake": agent.run is not None, "doing": agent.doing, "waiting": broker.store.queued[agent.name]}
-    return row | live
+    return {"agents": [overview.agent(broker, row) for row in rows if row["name"] in broker.agents]}
 
 
 async def show(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
@@ -274,7 +267,7 @@ async def show(broker: Broker, connection: Connection, message: wire.Message) ->
     mail_rows = await broker.writer.do(lambda: broker.store.mail(name, None, wire.ID_MAX, 10))
     run_rows = await broker.writer.do(lambda: runs.recent(broker.store, name, 10))
     return {
-        "agent": next(about(broker, row) for row in rows if row["name"] == name),
+        "agent": next(overview.agent(broker, row) for row in rows if row["name"] == name),
         "recent_runs": run_rows,
         "recent_turns": await broker.stats.recent_turns(name, 10),
         "messages": mail_rows,
@@ -313,7 +306,7 @@ async def read(broker: Broker, connection: Connection, message: wire.Message) ->
 
 async def subscribe(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
     broker.subscribers.add(connection)
-    return {"seq": next(broker.sequence)}
+    return {"seq": next(broker.sequence), "epoch": broker.epoch}
 
 
 AGENT: dict[str, Operation] = {
@@ -344,6 +337,7 @@ OPERATOR: dict[str, Operation] = {
     "subscribe": subscribe,
     **operations_change.OPERATOR,
     **operations_ends.OPERATOR,
+    **operations_web.OPERATOR,
     **snapshot.OPERATOR,
 }
 ROOTS: dict[str, Operation] = {

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hyperhive import names
 
+UID_FIRST = 0x40000000  # systemd leaves 524288 to 1879048191 to containers; this is its upper part
 RANGE = 65536  # the width of a cage's user namespace
 CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 

@@ -175,3 +175,16 @@ def approvals(db: Database) -> None:
         row = {"id": number, "agent": agent, "commit": None}
         detail = {"kind": kind, "note": "from before the audit log"}
         audit.append(db.conn, at, "system", state, row, detail)
+
+
+@migrations()
+def sessions(db: Database) -> None:
+    db.executescript("""
+        create table sign_in_code(
+            digest blob primary key, expires_at text not null
+        ) strict, without rowid;
+        create table session(
+            id integer primary key autoincrement, digest blob not null unique, agent text not null,
+            created_at text not null, seen_at text not null, expires_at text not null
+        ) strict;
+    """)

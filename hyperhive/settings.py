@@ -42,6 +42,7 @@ Schema = dict[str, "Rule | Each | Schema"]
 class Hive:
     endpoint: str = REHEARSAL
     model: str = "sonnet"
+    public_origin: str | None = None
 
 
 def text(pattern: str, what: str, default: Any = None) -> Rule:
@@ -77,6 +78,13 @@ HIVE: Schema = {
             Hive.endpoint,
         ),
         "name": text(MODEL, "a model's name", Hive.model),
+    },
+    "web": {
+        "public_origin": text(
+            r"https?://[a-z0-9.\[\]:-]+",
+            "an http(s) URL in small letters without a path",
+            Hive.public_origin,
+        ),
     },
 }
 
@@ -172,5 +180,10 @@ def hive(path: Path) -> Hive:
     """The hive's settings; a hive.toml that is not there means the defaults."""
     if not path.exists():
         return Hive()
-    model = parse(read(path), HIVE, str(path)).get("model", {})
-    return Hive(endpoint=model.get("endpoint", Hive.endpoint), model=model.get("name", Hive.model))
+    said = parse(read(path), HIVE, str(path))
+    model, web = said.get("model", {}), said.get("web", {})
+    return Hive(
+        endpoint=model.get("endpoint", Hive.endpoint),
+        model=model.get("name", Hive.model),
+        public_origin=web.get("public_origin", Hive.public_origin),
+    )

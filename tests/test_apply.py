@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hyperhive import apply, apply_deploy, apply_life, apply_queue, apply_tree
+from hyperhive import apply, apply_deploy, apply_life, apply_queue, apply_tree, peers
 from hyperhive.problem import Problem
 from tests.hive import ROOT
 
@@ -51,31 +51,31 @@ def test_an_agent_has_folders_of_its_own_and_a_cage(places: apply.Places) -> Non
     assert about == {
         "name": "ada",
         "role": "agent",
-        "uid_base": apply.UID_FIRST,
+        "uid_base": peers.UID_FIRST,
         "model": None,
         "description": "",
         "send_to": ("all",),
     }
     for folder in ("agents/ada/state", "homes/ada"):
-        assert owner(places.state / folder) == (apply.UID_FIRST, apply.UID_FIRST, "700")
+        assert owner(places.state / folder) == (peers.UID_FIRST, peers.UID_FIRST, "700")
     here = places.etc / "hyperhive/agents/ada"
     assert {path.name: path.read_text() for path in here.iterdir()} == FILES | {
         "deploy.json": '{"request": 7, "commit": "c0ffee", "deploy": 3}\n'
     }
     cage = (places.etc / "systemd/nspawn/h-ada.nspawn").read_text().splitlines()
-    assert f"PrivateUsers={apply.UID_FIRST}:65536" in cage
+    assert f"PrivateUsers={peers.UID_FIRST}:65536" in cage
     assert f"BindReadOnly={places.etc}/ssl/certs:/etc/ssl/certs" in cage
     assert not any("shadow" in line or "/agents:" in line for line in cage)
 
 
 def test_ranges_are_apart_and_stay(places: apply.Places) -> None:
     bases = [deployed(places, agent=name)["uid_base"] for name in ("ada", "bob", "cy", "bob")]
-    assert [base - apply.UID_FIRST for base in bases] == [0, 65536, 131072, 65536]
+    assert [base - peers.UID_FIRST for base in bases] == [0, 65536, 131072, 65536]
 
 
 def test_a_range_in_which_the_host_has_a_user_is_left_out(places: apply.Places) -> None:
-    users = {0, 1000, apply.UID_FIRST + 5}
-    assert apply.uid_base(places, "ada", users) == apply.UID_FIRST + 65536
+    users = {0, 1000, peers.UID_FIRST + 5}
+    assert apply.uid_base(places, "ada", users) == peers.UID_FIRST + 65536
 
 
 def test_the_last_range_is_the_last(places: apply.Places) -> None:
@@ -156,7 +156,7 @@ def test_a_draft_is_a_repository_with_a_template_and_no_agent(places: apply.Plac
     assert apply.agent_in(places.config("ada")).description == 'writes "haiku" \\ 50%'
     log = ["git", "-c", f"safe.directory={places.config('ada')}", "log", "--format=%s"]
     assert subprocess.run(log, cwd=places.config("ada"), capture_output=True).stdout.count(b"\n") == 1
-    assert owner(places.state_of("ada"))[0] == apply.UID_FIRST
+    assert owner(places.state_of("ada"))[0] == peers.UID_FIRST
     assert not places.deployed("ada").exists()
     (places.config("ada") / "prompt.md").write_text("mine")
     apply_life.draft(work(places), request)

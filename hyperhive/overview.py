@@ -1,0 +1,135 @@
+"""All that the page shows at once, as of one moment. On the writer's thread."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from hyperhive import approvals, ends, names, outcomes
+from hyperhive.store import QUEUED, Row, Store, now
+
+if TYPE_CHECKING:
+    from hyperhive.broker import Broker
+
+VERSION = "0.1.0"
+NEWEST = 50  # messages
+BODY_MAX = 600  # characters of each
+WAITING_MAX = 100  # of each kind
+ENDED = {"stopped": "paused", "quarantined": "quarantined"}  # how the run of an agent's socket unit ended
+
+
+def look(broker: Broker) -> Row:
+    store = broker.store
+    agents = [agent(broker, row) for row in store.agents_with_mail() if row["name"] in broker.agents]
+    waiting_requests, open_questions = requests(store), asked(store)
+    return {
+        "seq": next(broker.sequence),
+        "epoch": broker.epoch,
+        "at": now(),
+        "version": VERSION,
+        "agents": agents,
+        "kept": outcomes.kept(store),
+        "drafts": approvals.drafts(store),
+        "approvals": waiting_requests,
+        "questions": open_questions,
+        "inbox": {
+            "unread": store.queued[names.OPERATOR],
+            "messages": [clipped(row) for row in store.inbox(NEWEST, unread_only=False)],
+        },
+        "mail": [clipped(row) for row in store.mail(None, None, 2**63 - 1, NEWEST)],
+        "dead": [clipped(row) for row in store.mail(None, "dead", 2**63 - 1, NEWEST)],
+        "waiting": waiting(store, agents, waiting_requests, open_questions),
+    }
+
+
+def agent(broker: Broker, row: Row) -> Row:
+    live = broker.agents[row["name"]]
+    del row["destroyed_at"], row["kept"]
+    row["send_to"] = json.loads(row["send_to"])
+    row |= {"awake": live.run is not None, "doing": live.doing, "waiting": broker.store.queued[live.name]}
+    return row | {"state": state(broker, row)}
+
+
+def state(broker: Broker, row: Row) -> str:
+    """In one word, as hivectl has it from systemd; here it is what hive-watch has told."""
+    if broker.agents[row["name"]].drained:
+        return "draining"
+    ended = ended_socket(broker.store, row["name"])
+    if ended == "quarantined" or (ended and not row["awake"]):
+        return ended
+    if row["awake"]:
+        return "awake" if row["doing"] is None else "working"
+    return "asleep"
+
+
+def ended_socket(store: Store, name: str) -> str | None:
+    query = "select event from run where unit = ? order by rowid desc limit 1"
+    found = store.rows(query, f"hive-agent@{name}.socket")
+    return ENDED.get(found[0]["event"]) if found else None
+
+
+def clipped(row: Row) -> Row:
+    body = row["body"]
+    return row | {"body": body[:BODY_MAX], "clipped": len(body) > BODY_MAX}
+
+
+def requests(store: Store) -> list[Row]:
+    """Oldest first: what waits for the operator, and what is being carried out."""
+    states = ("pending", *approvals.UNDER_WAY)
+    query = f"select * from request where state in (?, ?, ?) order by id limit {WAITING_MAX}"  # noqa: S608
+    return [
+        approvals.brief(row) | {"summary": json.loads(row["summary"])} for row in store.rows(query, *states)
+    ]
+
+
+def asked(store: Store) -> list[Row]:
+    return [row for row in ends.questions(store, names.OPERATOR) if row["asked"] == names.OPERATOR]
+
+
+# what waits for a person
+
+
+def waiting(store: Store, agents: list[Row], pending: list[Row], questions: list[Row]) -> list[Row]:
+    """Oldest first."""
+    found = [
+        waits("approval", row["id"], row["agent"], row["requested_at"], f"{row['kind']} of {row['agent']}")
+        for row in pending
+        if row["state"] == "pending"
+    ]
+    found += [
+        waits("question", row["id"], row["asker"], row["asked_at"], row["question"]) for row in questions
+    ]
+    found += [*unread(store), *dead(store)]
+    for row in agents:
+        if row["state"] == "quarantined":
+            found.append(
+                waits("quarantined", 0, row["name"], row["last_turn_at"], "crashes again and again")
+            )
+        if row["last_outcome"] == "auth-failed":
+            found.append(waits("login", 0, row["name"], row["last_turn_at"], "cannot log in at the model"))
+    return sorted(found, key=lambda each: str(each["since"]))
+
+
+def waits(kind: str, number: int, agent: str, since: str | None, title: str) -> Row:
+    title = " ".join(title[:BODY_MAX].split())
+    return {"kind": kind, "id": number, "agent": agent, "since": since or now(), "title": title[:200]}
+
+
+def unread(store: Store) -> list[Row]:
+    """The operator's mail, by sender."""
+    query = f"""select sender, count(*) n, min(id) id, min(sent_at) at from {QUEUED} and recipient = ?
+        group by sender order by id limit {WAITING_MAX}"""  # noqa: S608
+    rows = store.rows(query, names.OPERATOR)
+    return [
+        waits("mail", row["id"], row["sender"], row["at"], f"{row['n']} unread from {row['sender']}")
+        for row in rows
+    ]
+
+
+def dead(store: Store) -> list[Row]:
+    query = f"""select id, sender, recipient, done_at from message indexed by message_dead
+        where state = 'dead' order by id limit {WAITING_MAX}"""  # noqa: S608
+    return [
+        waits("dead", row["id"], row["recipient"], row["done_at"], f"{row['sender']} → {row['recipient']}")
+        for row in store.rows(query)
+    ]

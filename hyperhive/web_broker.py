@@ -1,0 +1,62 @@
+"""hive-web's connections to the broker, as many as are asked for at once, and the page's state."""
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from hyperhive import client
+from hyperhive.client import Client
+from hyperhive.wire import Message
+
+PATIENCE = 3.0  # seconds: longer than a restart of the broker takes
+FRESH = 1.0  # seconds: not all that changes makes an event
+
+
+class Pool:
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.free: queue.SimpleQueue[Client] = queue.SimpleQueue()
+
+    @contextlib.contextmanager
+    def take(self) -> Iterator[Client]:
+        try:
+            taken = self.free.get_nowait()
+        except queue.Empty:
+            taken = Client(self.path, patience=PATIENCE)
+        try:
+            yield taken
+        finally:
+            self.free.put(taken)
+
+    def call(self, op: str, *, answer_wait: float = client.ANSWER_WAIT, **fields: object) -> Message:
+        with self.take() as taken:
+            return taken.call(op, answer_wait=answer_wait, **fields)
+
+
+class State:
+    """The broker's `state`, asked for once for all who ask at the same time, and while nothing happens."""
+
+    def __init__(self, pool: Pool, mark: Callable[[], object]) -> None:
+        self.pool = pool
+        self.mark = mark
+        self.lock = threading.Lock()
+        self.began = 0.0
+        self.known: tuple[object, Message] | None = None
+
+    def look(self) -> Message:
+        arrived = time.monotonic()
+        with self.lock:
+            mark, now = self.mark(), time.monotonic()
+            if self.known and (
+                self.began >= arrived or (self.known[0] == mark and now < self.began + FRESH)
+            ):
+                return self.known[1]
+            self.began = now
+            self.known = (mark, self.pool.call("state"))
+            return self.known[1]
+
+    def forget(self) -> None:
+        """Something was done."""
+        self.known = None

@@ -1,0 +1,133 @@
+"""Who may ask hive-web for what: Host, Origin, peer, session and token, for each route alike."""
+
+import hashlib
+import hmac
+import logging
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from bottle import HTTPResponse, Route, request
+
+from hyperhive import peers
+from hyperhive.problem import Problem
+from hyperhive.web_broker import Pool
+
+log = logging.getLogger(__name__)
+
+FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+COOKIE = "hive"
+SECURE = "__Host-hive"  # a browser takes it over https only, for this very host and from nobody else
+YEAR = 365 * 24 * 3600
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # not no-referrer: with it a browser sends "Origin: null" with our own forms
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+@dataclass(frozen=True)
+class Session:
+    id: int
+    csrf: str
+
+
+def csrf(token: str) -> str:
+    """Only who can read our pages, or the cookie, knows it."""
+    return hmac.new(token.encode(), b"csrf", hashlib.sha256).hexdigest()
+
+
+def origins(public: str | None, port: int | None) -> dict[str, str]:
+    """By Host: what the page may be called, and the Origin that goes with it."""
+    names = ("127.0.0.1", "localhost", "[::1]")
+    found = {f"{name}:{port}": f"http://{name}:{port}" for name in names} if port else {}
+    if public:
+        found[public.partition("://")[2]] = public
+    return found
+
+
+class Guard:
+    name, api = "guard", 2  # as a plugin of Bottle
+
+    def __init__(self, origins: dict[str, str], broker: Pool) -> None:
+        self.origins = origins
+        self.broker = broker
+
+    def before(self) -> None:
+        """Of each request, also of one that no route is there for."""
+        request.environ["hive.session"] = None
+        self.check_peer(request.environ["hive.channel"].socket)
+        origin = self.origins.get(request.get_header("Host", ""))
+        if not origin:
+            raise Problem("wrong-host", "this page is not known by that name", hint=self.names())
+        said = request.get_header("Origin")
+        if said is not None and said != origin:
+            raise Problem("wrong-origin", "another page sent this, so nothing was done", hint=self.names())
+        if request.method not in ("GET", "HEAD") and said is None:
+            if request.get_header("Sec-Fetch-Site") != "same-origin":
+                hint = f"programs send the header Origin: {origin}"
+                raise Problem("wrong-origin", "it is not known which page sent this", hint=hint)
+
+    def names(self) -> str:
+        return "use " + " or ".join(sorted({*self.origins.values()}))
+
+    def check_peer(self, sock: socket.socket) -> None:
+        """An agent has no way to our sockets; should it find one, it is not let in either."""
+        if sock.family == socket.AF_UNIX and (uid := peers.uid_of(sock)) >= peers.UID_FIRST:
+            log.warning("Refused a request of uid %d: it is an agent's", uid)
+            raise Problem("forbidden", "agents have no business here")
+
+    def apply(self, callback: Callable[..., Any], route: Route) -> Callable[..., Any]:
+        """Around each route: whatever is not declared public is for who is signed in."""
+        if route.config.get("public"):
+            return callback
+
+        def guarded(*args: Any, **more: Any) -> Any:
+            session = self.session()
+            if request.method == "POST" and not hmac.compare_digest(self.said_token(), session.csrf):
+                hint = "load the page again"
+                raise Problem(
+                    "wrong-token", "this form is not of your session, so nothing was done", hint=hint
+                )
+            return callback(*args, **more)
+
+        return guarded
+
+    def session(self) -> Session:
+        token = request.get_cookie(self.cookie(), "")
+        if not (token.isascii() and token.isprintable() and 0 < len(token) <= 100):
+            raise Problem(
+                "signed-out", "you are not signed in", hint="hivectl url prints a link that signs in"
+            )
+        about = self.broker.call("session", token=token)["session"]
+        request.environ["hive.session"] = Session(about["id"], csrf(token))
+        return Session(about["id"], csrf(token))
+
+    def said_token(self) -> str:
+        said = request.get_header("X-CSRF")
+        if said is None and request.content_type.startswith(FORMS):
+            said = request.forms.get("csrf")
+        return (said or "").encode("ascii", "replace").decode()
+
+    def secure(self) -> bool:
+        return self.origins.get(request.get_header("Host", ""), "").startswith("https:")
+
+    def cookie(self) -> str:
+        return SECURE if self.secure() else COOKIE
+
+    def sign_in(self, answer: HTTPResponse, token: str) -> None:
+        # how long the session lasts is the broker's to say
+        answer.set_cookie(self.cookie(), token, maxage=YEAR, **self.attributes())
+
+    def sign_out(self, answer: HTTPResponse) -> None:
+        answer.delete_cookie(self.cookie(), **self.attributes())
+
+    def attributes(self) -> dict[str, Any]:
+        return {"path": "/", "httponly": True, "samesite": "strict", "secure": self.secure()}

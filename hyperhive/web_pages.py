@@ -1,0 +1,39 @@
+"""The HTML: templates of hyperhive/page, in which every text is made harmless."""
+
+import hashlib
+import html
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bottle import SimpleTemplate
+
+from hyperhive import ctl_text, span, wire
+
+FOLDER = Path(__file__).parent / "page"
+TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".png": "image/png"}
+
+
+def harmless(value: object) -> str:
+    """No markup, and all that a terminal or a line of text would obey is made visible."""
+    return html.escape(ctl_text.clean(str(value)), quote=True)
+
+
+@cache
+def template(name: str) -> SimpleTemplate:
+    return SimpleTemplate(name=name, lookup=[str(FOLDER)], escape_func=harmless, encoding="utf-8")
+
+
+@cache
+def static(name: str) -> str:
+    """The path of a file of the page, which changes with its content."""
+    return f"/static/{name}?{hashlib.sha256((FOLDER / name).read_bytes()).hexdigest()[:12]}"
+
+
+def age(at: str) -> str:
+    return span.words(max(0, time.time() - wire.seconds_of(at)))
+
+
+def render(name: str, **about: Any) -> str:
+    return str(template(name).render(static=static, age=age, **about))

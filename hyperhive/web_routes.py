@@ -1,0 +1,207 @@
+"""The routes of hive-web, each with what OpenAPI says of it: the page, the lists, the stream, the actions."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from bottle import Bottle, HTTPResponse, request, static_file
+
+from hyperhive import client, names, web_api, web_guard, web_openapi, web_pages
+from hyperhive.problem import Problem
+from hyperhive.web_answers import as_json, back, page, wants_json
+from hyperhive.web_broker import Pool, State
+from hyperhive.web_guard import Guard
+from hyperhive.web_stream import Hub
+from hyperhive.wire import Message
+
+YEAR = 365 * 24 * 3600
+RECENT = 50
+
+# GET /api/…: what the operation of the same name answers, and which of its fields the query may have.
+AGENT = web_api.Field("text", "only of this agent", optional=True)
+BEFORE = web_api.Field("number", "only what is older than this number", optional=True)
+LIMIT = web_api.Field("number", "at most so many, 50 by default", optional=True)
+PAGED = {"before": BEFORE, "limit": LIMIT}
+LISTS: dict[str, tuple[str, str, dict[str, web_api.Field]]] = {
+    "status": ("status", "Whether the hive is well, in numbers.", {}),
+    "agents": ("agents", "All agents.", {}),
+    "mail": (
+        "mail",
+        "Mail, newest first.",
+        {
+            "agent": AGENT,
+            "state": web_api.Field("text", "queued, leased, done, dead or dropped", optional=True),
+            **PAGED,
+        },
+    ),
+    "inbox": (
+        "inbox",
+        "Mail to the operator, newest first.",
+        {"unread": web_api.Field("flag", "only what was not read", optional=True), "limit": LIMIT},
+    ),
+    "questions": ("questions", "Open questions, oldest first.", {}),
+    "loose-ends": ("loose_ends", "All that waits for somebody.", {"agent": AGENT}),
+    "requests": (
+        "approvals",
+        "Requests to change agents, newest first.",
+        {"state": web_api.Field("text", "as pending", optional=True), "agent": AGENT, **PAGED},
+    ),
+    "changes": (
+        "history",
+        "What was asked for, decided and done to an agent, newest first.",
+        {"agent": web_api.AGENT, **PAGED},
+    ),
+    "drafts": ("drafts", "Drafts of agents.", {}),
+    "kept": ("kept", "What is kept of agents that were destroyed.", {}),
+    "sessions": ("sessions", "Who is signed in to the page.", {}),
+}
+
+
+def query(fields: dict[str, web_api.Field]) -> Message:
+    said = {name: request.query.getall(name) for name in fields}
+    return {
+        name: web_api.converted(name, fields[name], values) for name, values in said.items() if any(values)
+    }
+
+
+class Routes:
+    def __init__(self, pool: Pool, hub: Hub, state: State, guard: Guard) -> None:
+        self.pool, self.hub, self.state, self.guard = pool, hub, state, guard
+
+    def add(self, app: Bottle) -> None:
+        def get(path: str, callback: Callable[..., Any], says: str, **config: Any) -> None:
+            app.route(path, "GET", callback, says=says, **config)
+
+        get("/", self.index, "The page.")
+        get("/agent/<agent>", self.agent, "The page of an agent.")
+        get("/request/<number:int>", self.request, "The page of a request: what it grants, and the diff.")
+        get("/message/<number:int>", self.message, "The page of a message, whole.")
+        get("/sessions", self.sessions, "The page of the sessions.")
+        get("/static/<name>", self.static, "A file of the page.", public=True)
+        get("/sign-in", self.sign_in_form, "The page with the button that signs in.", public=True)
+        app.route("/sign-in", "POST", self.sign_in, says="Sign in with a code.", public=True)
+        get("/api/state", self.api_state, "All that the page shows, as of one moment.")
+        get("/api/stream", self.api_stream, "Events as they happen (text/event-stream).")
+        get("/api/agents/<agent>", self.api_agent, "An agent, its last runs, turns and mail.")
+        get("/api/requests/<number:int>", self.api_request, "A request, and what it grants.")
+        get("/api/requests/<number:int>/diff", self.api_diff, "What a request changes.")
+        get("/api/messages/<number:int>", self.api_message, "A message, whole.")
+        for name, (op, says, fields) in LISTS.items():
+            get(f"/api/{name}", functools.partial(self.listed, op, fields), says, query=fields, op=op)
+        for name, action in web_api.ACTIONS.items():
+            called = functools.partial(self.act, name, action)
+            app.route(f"/api/{name}", "POST", called, says=action.says, action=action)
+        describe = web_openapi.describe
+        get("/api/openapi.json", lambda: as_json(describe(app.routes)), "This description.")
+
+    # pages
+
+    def index(self) -> HTTPResponse:
+        return page("index.tpl", state=self.state.look())
+
+    def agent(self, agent: str) -> HTTPResponse:
+        with self.pool.take() as broker:
+            shown = broker.call("show", agent=agent)
+            history = broker.call("history", agent=agent, limit=RECENT)["history"]
+            ends = broker.call("loose_ends", agent=agent)["loose_ends"]
+        return page("agent.tpl", state=self.state.look(), shown=shown, history=history, ends=ends)
+
+    def request(self, number: int) -> HTTPResponse:
+        about = self.pool.call("approval", request=number)
+        try:
+            diff = self.pool.call("diff", request=number)
+        except Problem as e:
+            if e.code != "no-files":
+                raise
+            diff = {}
+        return page("request.tpl", state=self.state.look(), **about, diff=diff)
+
+    def message(self, number: int) -> HTTPResponse:
+        return page("mail.tpl", state=self.state.look(), message=self.one_message(number))
+
+    def sessions(self) -> HTTPResponse:
+        found = self.pool.call("sessions")["sessions"]
+        return page("sessions.tpl", sessions=found, mine=request.environ["hive.session"].id)
+
+    def static(self, name: str) -> HTTPResponse:
+        kind = next((kind for end, kind in web_pages.TYPES.items() if name.endswith(end)), None)
+        if not kind or "/" in name or not (web_pages.FOLDER / name).is_file():
+            raise Problem("not-found", "there is no such file")
+        age = YEAR if request.query_string else 0  # see web_pages.static()
+        cached = {"Cache-Control": f"public, max-age={age}"}
+        return static_file(name, str(web_pages.FOLDER), mimetype=kind, headers=cached)
+
+    # signing in
+
+    def sign_in_form(self) -> HTTPResponse:
+        """A button, as a preview of the link must not use up its code."""
+        return page("sign_in.tpl", code=request.query.getunicode("code") or "")
+
+    def sign_in(self) -> HTTPResponse:
+        code = request.forms.getunicode("code") or ""
+        browser = request.get_header("User-Agent", "")[:150]
+        self.guard.sign_in(begun := HTTPResponse("", 303, {"Location": "/"}), self.token(code, browser))
+        return begun
+
+    def token(self, code: str, browser: str) -> str:
+        token: str = self.pool.call("sign_in", code=code, agent=browser)["token"]
+        return token
+
+    # the interface
+
+    def api_state(self) -> HTTPResponse:
+        return as_json(self.state.look())
+
+    def api_stream(self) -> HTTPResponse:
+        last = request.get_header("Last-Event-ID") or request.query.get("last", "")
+        session, channel = request.environ["hive.session"].id, request.environ["hive.channel"]
+        events = self.hub.stream(session, last[:100], channel)
+        # a proxy would keep it back (nginx)
+        headers = {"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
+        return HTTPResponse(events, 200, headers)
+
+    def api_agent(self, agent: str) -> HTTPResponse:
+        return as_json(self.pool.call("show", agent=agent))
+
+    def api_request(self, number: int) -> HTTPResponse:
+        return as_json(self.pool.call("approval", request=number))
+
+    def api_diff(self, number: int) -> HTTPResponse:
+        return as_json(self.pool.call("diff", request=number))
+
+    def api_message(self, number: int) -> HTTPResponse:
+        return as_json({"message": self.one_message(number)})
+
+    def one_message(self, number: int) -> Message:
+        found = self.pool.call("mail", before=number + 1, limit=1)["messages"]
+        if not found or found[0]["id"] != number:
+            raise Problem("unknown-message", f"there is no message {number}")
+        message: Message = found[0]
+        return message
+
+    def listed(self, op: str, fields: dict[str, web_api.Field]) -> HTTPResponse:
+        return as_json(self.pool.call(op, **query(fields)))
+
+    def act(self, name: str, action: web_api.Action) -> HTTPResponse:
+        said = self.said(action)
+        try:
+            answer = self.pool.call(
+                action.op, answer_wait=web_api.WAIT if action.waits else client.ANSWER_WAIT, **said
+            )
+        except Problem as e:
+            if not (action.waits and e.code == "no-answer"):
+                raise
+            answer = {"waiting": "it is being carried out"}
+        finally:
+            self.state.forget()
+        if wants_json():
+            return as_json(answer, 202 if "waiting" in answer else 200)
+        return back(action.done.format_map({"to": names.OPERATOR, "due_at": "", **said, **answer}))
+
+    def said(self, action: web_api.Action) -> Message:
+        if request.content_type.startswith(web_guard.FORMS):
+            form = request.forms.decode("utf-8")
+            return web_api.from_form(action, {name: form.getall(name) for name in form})
+        if request.content_type.startswith("application/json"):
+            return web_api.from_json(action, request.body.read())
+        raise Problem("wrong-type", "send application/json, or a form")

@@ -1,0 +1,155 @@
+"""A hive-web of the test's own: the real program on a loopback port and a unix socket, before a real broker."""
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from tests.hive import ROOT, Hive
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Overunix(http.client.HTTPConnection):
+    """As an agent would come: with a uid of its own."""
+
+    def __init__(self, path: Path, uid: int) -> None:
+        super().__init__("localhost", timeout=20)
+        self.path, self.uid = path, uid
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        before = Path.cwd()
+        os.chdir(self.path.parent)  # that uid may not walk down pytest's folders
+        os.seteuid(self.uid)
+        try:
+            self.sock.connect(self.path.name)
+        finally:
+            os.seteuid(os.getuid())
+            os.chdir(before)
+
+
+@dataclass
+class Web:
+    hive: Hive
+    port: int
+    process: subprocess.Popen[bytes]
+    cookies: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def origin(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def unix(self) -> Path:
+        return self.hive.run / "web.sock"
+
+    @property
+    def cookie(self) -> str:
+        return "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+
+    def code(self) -> str:
+        """What hivectl url prints in its link."""
+        code: str = self.hive.operator().ask("url")["code"]
+        return code
+
+    def sign_in(self) -> str:
+        """The token of a new session, which is the cookie's value, too."""
+        answer = self.post("/sign-in", form={"code": self.code()})
+        assert answer.status == 303, answer.text
+        self.cookies["hive"] = answer.headers["set-cookie"].partition(";")[0].partition("=")[2]
+        return self.cookies["hive"]
+
+    def csrf(self) -> str:
+        return self.get("/sessions").text.partition('name="csrf" content="')[2].partition('"')[0]
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        connection: http.client.HTTPConnection | None = None,
+        **headers: str | None,
+    ) -> Answer:
+        """Headers are written with underscores; None leaves one out that would be there."""
+        connection = connection or http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        usual = {"Cookie": self.cookie, "Origin": self.origin if method == "POST" else None}
+        usual |= {"Host": f"127.0.0.1:{self.port}"}
+        given = usual | {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, path, body, {k: v for k, v in given.items() if v})
+        came = connection.getresponse()
+        if came.getheader("Content-Type", "").startswith("text/event-stream"):
+            answer = Answer(came.status, {}, came.read(1))
+        else:
+            answer = Answer(came.status, {k.lower(): v for k, v in came.getheaders()}, came.read())
+        connection.close()
+        return answer
+
+    def get(self, path: str, **headers: str | None) -> Answer:
+        return self.ask("GET", path, **headers)
+
+    def post(self, path: str, form: dict[str, Any], **headers: str | None) -> Answer:
+        return self.ask("POST", path, urlencode(form, doseq=True).encode(), **FORM, **headers)
+
+    def do(self, action: str, **said: Any) -> Answer:
+        """An action, as the page's JavaScript asks for it."""
+        body = json.dumps(said).encode()
+        return self.ask("POST", f"/api/{action}", body, Content_Type="application/json", X_CSRF=self.csrf())
+
+
+@contextmanager
+def web(hive: Hive, config: str = "", *arguments: str) -> Iterator[Web]:
+    """Signed in already."""
+    settings = hive.folder / "hive.toml"
+    settings.write_text(config)
+    port = free_port()
+    (hive.run / "web.sock").unlink(missing_ok=True)
+    program = [sys.executable, os.fspath(ROOT / "bin/hive-web"), f"--config={settings}"]
+    program += [f"--socket={hive.run}/operator.sock", *arguments]
+    listen = [f"--listen=127.0.0.1:{port}", f"--listen={hive.run}/web.sock"]
+    command = ["systemd-socket-activate", *listen, "--setenv=PYTHONPATH", *program]
+    with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": os.fspath(ROOT)}) as process:
+        try:
+            it = Web(hive, port, process)
+            wait_for_port(port, process)
+            (hive.run / "web.sock").chmod(0o666)  # so that it is the program that refuses agents
+            it.sign_in()
+            yield it
+        finally:
+            process.kill()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port: int = sock.getsockname()[1]
+    return port
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    while f"0100007F:{port:04X} 00000000:0000 0A" not in Path("/proc/net/tcp").read_text():
+        assert process.poll() is None, "hive-web went away"
+        time.sleep(0.01)
