@@ -52,7 +52,8 @@ def recent(store: Store, agent: str, limit: int) -> list[Row]:
     rows = store.rows(query, f"hive-agent@{agent}.service", f"hive-agent@{agent}.socket", limit)
     for row in rows:
         end = json.loads(row.pop("detail") or "{}")
-        row |= {key: end.get(key) for key in ("result", "exit_status", "signal")}
+        row |= {key: end.get(key) for key in ("result", "exit_status", "signal", "runtime")}
+        row["log"] = end.get("log") or []
     return rows
 
 

@@ -1,4 +1,4 @@
-"""In hive.db: who is signed in to the page. Codes and tokens are there as digests. On the writer's thread."""
+"""In hive.db: who is signed in to the page, and by digests only. On the writer's thread, like store.py."""
 
 import hashlib
 import secrets

@@ -1,4 +1,4 @@
-"""The operator's page and the HTTP interface: each route, and the answer to whoever may ask. See hive-web(8)."""
+"""The operator's page and the HTTP interface. See hive-web(8)."""
 
 import argparse
 import logging

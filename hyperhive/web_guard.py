@@ -70,10 +70,10 @@ class Guard:
         said = request.get_header("Origin")
         if said is not None and said != origin:
             raise Problem("wrong-origin", "another page sent this, so nothing was done", hint=self.names())
-        if request.method not in ("GET", "HEAD") and said is None:
-            if request.get_header("Sec-Fetch-Site") != "same-origin":
-                hint = f"programs send the header Origin: {origin}"
-                raise Problem("wrong-origin", "it is not known which page sent this", hint=hint)
+        ours = said is not None or request.get_header("Sec-Fetch-Site") == "same-origin"
+        if request.method not in ("GET", "HEAD") and not ours:
+            hint = f"programs send the header Origin: {origin}"
+            raise Problem("wrong-origin", "it is not known which page sent this", hint=hint)
 
     def names(self) -> str:
         return "use " + " or ".join(sorted({*self.origins.values()}))

@@ -71,7 +71,7 @@ def bodies(action: Action) -> Message:
         "properties": {name: TYPES[each.kind] | {"description": each.says} for name, each in fields.items()},
         "required": [name for name, each in fields.items() if not each.optional],
     }
-    extra = {name: TYPES["text"] for name in ("csrf", "next")}
+    extra = dict.fromkeys(("csrf", "next"), TYPES["text"])
     form: dict[str, Any] = schema | {"properties": {**schema["properties"], **extra}}  # type: ignore[dict-item]
     return {
         "application/json": {"schema": schema | {"additionalProperties": False}},

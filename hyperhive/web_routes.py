@@ -1,4 +1,4 @@
-"""The routes of hive-web, each with what OpenAPI says of it: the page, the lists, the stream, the actions."""
+"""The routes of hive-web, each with what OpenAPI says of it."""
 
 import functools
 from collections.abc import Callable

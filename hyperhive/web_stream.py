@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from hyperhive import overview
@@ -135,7 +135,7 @@ class Hub:
                 if now > min(began + LASTS, read + STALLED):
                     return
                 if channel.full():
-                    self.wait(lambda: not (channel.connected and channel.full()), STALLED)
+                    self.wait_to_be_read(channel)
                     continue
                 read = now
                 with self.changed:
@@ -146,15 +146,18 @@ class Hub:
                     beat = now
                     yield data
                 else:
-                    at = place
-                    self.wait(lambda: at != self.end or not channel.connected, beat + HEARTBEAT - now)
+                    self.wait_for_news(channel, place, beat + HEARTBEAT - now)
         finally:
             with self.changed:
                 self.streams -= 1
 
-    def wait(self, met: Callable[[], bool], timeout: float) -> None:
+    def wait_to_be_read(self, channel: Channel) -> None:
         with self.changed:
-            self.changed.wait_for(met, timeout)
+            self.changed.wait_for(lambda: not (channel.connected and channel.full()), STALLED)
+
+    def wait_for_news(self, channel: Channel, place: int, timeout: float) -> None:
+        with self.changed:
+            self.changed.wait_for(lambda: place != self.end or not channel.connected, timeout)
 
     def wake(self) -> None:
         with self.changed:

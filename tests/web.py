@@ -1,4 +1,4 @@
-"""A hive-web of the test's own: the real program on a loopback port and a unix socket, before a real broker."""
+"""A hive-web of the test's own before a real broker, on a loopback port and a unix socket."""
 
 import http.client
 import json
@@ -16,7 +16,8 @@ from urllib.parse import urlencode
 
 from tests.hive import ROOT, Hive
 
-FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+Headers = dict[str, str | None]
+FORM: Headers = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 @dataclass
@@ -34,7 +35,7 @@ class Answer:
         return json.loads(self.body)
 
 
-class Overunix(http.client.HTTPConnection):
+class OverUnix(http.client.HTTPConnection):
     """As an agent would come: with a uid of its own."""
 
     def __init__(self, path: Path, uid: int) -> None:
@@ -92,14 +93,14 @@ class Web:
         method: str,
         path: str,
         body: bytes = b"",
+        headers: Headers | None = None,
         connection: http.client.HTTPConnection | None = None,
-        **headers: str | None,
     ) -> Answer:
-        """Headers are written with underscores; None leaves one out that would be there."""
+        """None as a header leaves one out that would be there."""
         connection = connection or http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         usual = {"Cookie": self.cookie, "Origin": self.origin if method == "POST" else None}
         usual |= {"Host": f"127.0.0.1:{self.port}"}
-        given = usual | {name.replace("_", "-"): value for name, value in headers.items()}
+        given = usual | (headers or {})
         connection.request(method, path, body, {k: v for k, v in given.items() if v})
         came = connection.getresponse()
         if came.getheader("Content-Type", "").startswith("text/event-stream"):
@@ -109,16 +110,16 @@ class Web:
         connection.close()
         return answer
 
-    def get(self, path: str, **headers: str | None) -> Answer:
-        return self.ask("GET", path, **headers)
+    def get(self, path: str) -> Answer:
+        return self.ask("GET", path)
 
-    def post(self, path: str, form: dict[str, Any], **headers: str | None) -> Answer:
-        return self.ask("POST", path, urlencode(form, doseq=True).encode(), **FORM, **headers)
+    def post(self, path: str, form: dict[str, Any]) -> Answer:
+        return self.ask("POST", path, urlencode(form, doseq=True).encode(), FORM)
 
     def do(self, action: str, **said: Any) -> Answer:
         """An action, as the page's JavaScript asks for it."""
-        body = json.dumps(said).encode()
-        return self.ask("POST", f"/api/{action}", body, Content_Type="application/json", X_CSRF=self.csrf())
+        headers: Headers = {"Content-Type": "application/json", "X-CSRF": self.csrf()}
+        return self.ask("POST", f"/api/{action}", json.dumps(said).encode(), headers)
 
 
 @contextmanager

@@ -222,6 +222,27 @@ def queued(tour: Tour, name: str) -> int:
         tour.ok("operator", "status")
 
 
+def page(tour: Tour) -> None:
+    tour.ok("operator", "ask", to="ada", question="well?", options=["yes", "no"], ttl=600)
+    tour.ok("ada", "ask", question="which?", options=["a", "b"], ttl=600)
+    tour.ok("manager", "request_spawn", agent="gus", description="x")
+    (number,) = tour.ok("operator", "send", to="bob", body="poison again")["ids"]
+    while number in tour.recv("bob"):
+        tour.ok("bob", "fail", reason="crashed", ids=[number])
+        if tour.ok("operator", "mail", state="dead")["messages"]:
+            break
+    tour.ok("bob", "ack")
+    begun = tour.ok("operator", "sign_in", code=tour.ok("operator", "url")["code"], agent="a browser")
+    tour.ok("operator", "session", token=begun["token"])
+    tour.ok("operator", "sessions")
+    tour.ok("operator", "draft", agent="hal", description="x")
+    deployed(tour, queued(tour, "hal"))
+    kept = {"kept": {"bytes": 5, "login": False}}
+    deployed(tour, tour.ok("operator", "destroy", agent="eve")["request"], **kept)
+    tour.ok("operator", "state")
+    tour.ok("operator", "sign_out", session=begun["session"])
+
+
 def ends(tour: Tour) -> None:
     for file in tour.ok("operator", "backup")["files"]:
         tour.ok("operator", "backup_read", name=file["name"], offset=0)
@@ -243,6 +264,7 @@ STOPS: tuple[Callable[[Tour], None], ...] = (
     runs,
     changes,
     ends_of_agents,
+    page,
     ends,
 )
 
