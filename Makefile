@@ -79,6 +79,7 @@ build/man/%: man/%.rst | packages
 
 root:
 	@for f in build/root/usr/lib/hyperhive/hyperhive/*.py; do [[ -e hyperhive/$${f##*/} ]] || rm -f $$f; done
+	@for f in build/root/usr/lib/hyperhive/hyperhive/page/*; do [[ -e hyperhive/page/$${f##*/} ]] || rm -f $$f; done
 	@for f in build/root/usr/lib/systemd/system/*; do [[ -e units/$${f##*/} ]] || rm -f $$f; done
 	$(MAKE) install DESTDIR=$(CURDIR)/build/root PREFIX=/usr
 
@@ -105,6 +106,7 @@ install: node_modules/stamp build/venv/stamp $(PAGES)
 	@$(call put_text,644,$(SYSTEMD)/system,$(wildcard $(addprefix units/*.,service socket path target slice timer)))
 	@$(call put,644,$(SYSTEMD)/catalog,$(wildcard units/hyperhive.catalog))
 	@$(call put,644,$(SHARE)/polkit-1/rules.d,$(wildcard units/hyperhive.rules))
+	@$(call put,644,$(LIB)/hyperhive/page,$(wildcard hyperhive/page/*))
 	@$(call put,644,$(SHARE)/hyperhive,$(wildcard units/rehearsal.toml))
 	@$(call put,644,$(SHARE)/hyperhive/cage/etc,$(wildcard units/cage/etc/*))
 	@$(call put,644,$(SHARE)/hyperhive/prompts,$(wildcard prompts/*.md))

@@ -15,7 +15,7 @@ _hivectl() {
     COMPREPLY=()
 
     if [ "$COMP_CWORD" -eq 1 ]; then
-        words='status list show top spawn draft drafts approvals diff approve deny rollback history destroy kept revive purge doctor send inbox mail ask questions answer remind loose-ends dead backup restore --help'
+        words='status list show top spawn draft drafts approvals diff approve deny rollback history destroy kept revive purge doctor send inbox mail ask questions answer remind loose-ends dead backup restore url sessions --help'
     elif [ "$verb $prev" = 'mail --state' ]; then
         words='queued leased done dead dropped'
     elif [ "$verb $prev" = 'loose-ends --cancel' ]; then
@@ -28,7 +28,7 @@ _hivectl() {
         words='deployed approved previous'
     elif [ "$verb $prev" = 'spawn --toml' ] || [ "$verb $prev" = 'spawn --prompt' ]; then
         files=yes
-    elif [[ $prev == --@(description|model|note|reply-to|key|limit|read|option|ttl|in|at) ]]; then
+    elif [[ $prev == --@(description|model|note|reply-to|key|limit|read|option|ttl|in|at|revoke) ]]; then
         return
     elif [[ $cur == -* ]]; then
         words='--json --help'
@@ -46,6 +46,7 @@ _hivectl() {
             remind) words+=' --in --at' ;;
             loose-ends) words+=' --cancel' ;;
             dead) words+=' --retry --drop' ;;
+            sessions) words+=' --revoke --revoke-all' ;;
         esac
     else
         case $verb in

@@ -11,7 +11,15 @@ UNITS = sorted(
     for path in (ROOT / "units").iterdir()
     if path.suffix[1:] in ("service", "socket", "target", "slice", "path", "timer")
 )
-SERVICES = ["hive-apply", "hive-broker", "hive-control@1", "hive-gate", "hive-rehearsal", "hive-watch"]
+SERVICES = [
+    "hive-apply",
+    "hive-broker",
+    "hive-control@1",
+    "hive-gate",
+    "hive-rehearsal",
+    "hive-watch",
+    "hive-web",
+]
 
 
 def test_all_is_well_after_some_work(crew: Crew) -> None:

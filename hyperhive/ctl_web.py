@@ -1,0 +1,63 @@
+"""hivectl's verbs for the page: url, sessions."""
+
+import argparse
+from pathlib import Path
+
+from hyperhive import ctl_text, settings
+from hyperhive.ctl_text import Column, age, clock, line
+from hyperhive.ctl_verb import Verb, connect, number
+from hyperhive.wire import Message
+
+CONFIG = Path("/etc/hyperhive/hive.toml")
+LOCAL = "http://127.0.0.1:7000"
+SESSIONS = (
+    Column("ID", right=True),
+    Column("SIGNED IN"),
+    Column("SEEN", right=True),
+    Column("BROWSER", fill=True),
+)
+
+
+def add(verb: Verb) -> None:
+    verb("url", url, "print a link that signs a browser in to the page")
+    p = verb("sessions", sessions, "show who is signed in to the page")
+    what = p.add_mutually_exclusive_group()
+    what.add_argument("--revoke", type=number, metavar="ID", help="end this session instead")
+    what.add_argument("--revoke-all", action="store_true", help="end all sessions and links instead")
+
+
+def url(args: argparse.Namespace) -> int:
+    origin = settings.hive(CONFIG).public_origin or LOCAL
+    with connect() as client:
+        made = client.call("url")
+    link = f"{origin}/sign-in?code={made['code']}"
+    if args.json:
+        ctl_text.print_json({"url": link, "expires_at": made["expires_at"]})
+    else:
+        print(link)
+    return 0
+
+
+def sessions(args: argparse.Namespace) -> int:
+    with connect() as client:
+        if args.revoke or args.revoke_all:
+            which = {"all": True} if args.revoke_all else {"session": args.revoke}
+            ended = client.call("sign_out", **which)
+            print_ended(ended["ended"], as_json=args.json)
+            return 0
+        found = client.call("sessions")["sessions"]
+    nothing = "Nobody is signed in. (hivectl url)"
+    ctl_text.print_list(found, SESSIONS, session_row, nothing, as_json=args.json)
+    return 0
+
+
+def session_row(session: Message) -> list[str]:
+    begun, seen = clock(session["created_at"]), age(session["seen_at"])
+    return [str(session["id"]), begun, seen, line(session["agent"])]
+
+
+def print_ended(count: int, *, as_json: bool) -> None:
+    if as_json:
+        ctl_text.print_json({"ended": count})
+    else:
+        print(f"{ctl_text.counted(count, 'session')} ended")
