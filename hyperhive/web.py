@@ -21,7 +21,8 @@ IDLE = 600  # seconds
 
 def make_app(pool: Pool, hub: Hub, guard: Guard) -> Bottle:
     BaseRequest.MEMFILE_MAX = web_server.BODY_MAX  # what came is in memory already
-    app = Bottle(autojson=False)
+    app = Bottle()
+    app.config["json.enable"] = False
     routes = web_routes.Routes(pool, hub, State(pool, lambda: (hub.epoch, hub.end)), guard)
     app.install(web_answers.answered)
     app.install(guard)  # the last one is the nearest to the route

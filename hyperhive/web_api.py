@@ -153,6 +153,10 @@ ACTIONS: dict[str, Action] = {
 
 def from_json(action: Action, body: bytes) -> wire.Message:
     said = wire.decode(body)
+    try:
+        wire.encode(said)
+    except (UnicodeEncodeError, RecursionError) as e:  # JSON can spell more than can be passed on
+        raise Problem("bad-request", f"not valid JSON: {e}") from e
     for name in said:
         if name not in action.fields and name != "key":
             known = ", ".join(action.fields)

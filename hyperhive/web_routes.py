@@ -64,6 +64,14 @@ def query(fields: dict[str, web_api.Field]) -> Message:
     }
 
 
+def fields_of_form() -> dict[str, list[str]]:
+    try:
+        form = request.forms.decode("utf-8")
+    except UnicodeDecodeError as e:
+        raise Problem("bad-request", f"the form is not UTF-8: {e.reason}") from e
+    return {name: form.getall(name) for name in form}
+
+
 class Routes:
     def __init__(self, pool: Pool, hub: Hub, state: State, guard: Guard) -> None:
         self.pool, self.hub, self.state, self.guard = pool, hub, state, guard
@@ -138,8 +146,10 @@ class Routes:
         return page("sign_in.tpl", code=request.query.getunicode("code") or "")
 
     def sign_in(self) -> HTTPResponse:
-        code = request.forms.getunicode("code") or ""
-        browser = request.get_header("User-Agent", "")[:150]
+        code = request.forms.getunicode("code")
+        if not code:
+            raise Problem("bad-request", "there is no code", hint="hivectl url prints a link with one")
+        browser = web_guard.header("User-Agent")[:150]
         self.guard.sign_in(begun := HTTPResponse("", 303, {"Location": "/"}), self.token(code, browser))
         return begun
 
@@ -153,7 +163,7 @@ class Routes:
         return as_json(self.state.look())
 
     def api_stream(self) -> HTTPResponse:
-        last = request.get_header("Last-Event-ID") or request.query.get("last", "")
+        last = web_guard.header("Last-Event-ID") or request.query.get("last", "")
         session, channel = request.environ["hive.session"].id, request.environ["hive.channel"]
         events = self.hub.stream(session, last[:100], channel)
         # a proxy would keep it back (nginx)
@@ -200,8 +210,7 @@ class Routes:
 
     def said(self, action: web_api.Action) -> Message:
         if request.content_type.startswith(web_guard.FORMS):
-            form = request.forms.decode("utf-8")
-            return web_api.from_form(action, {name: form.getall(name) for name in form})
+            return web_api.from_form(action, fields_of_form())
         if request.content_type.startswith("application/json"):
             return web_api.from_json(action, request.body.read())
         raise Problem("wrong-type", "send application/json, or a form")

@@ -12,8 +12,10 @@ from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer, UnixWSGIServer
 from waitress.task import ThreadedTaskDispatcher, WSGITask
 
+from hyperhive import wire
+
 THREADS = 260  # each open stream has one
-BODY_MAX = 1024 * 1024
+BODY_MAX = wire.LINE_MAX
 SETTINGS = {
     "connection_limit": 600,
     "max_request_body_size": BODY_MAX,

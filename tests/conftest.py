@@ -7,6 +7,7 @@ import pytest
 
 from tests.endpoints import Rehearsal, rehearsal
 from tests.hive import ROOT, Hive, hive
+from tests.web import Web, web
 
 # What a shell starts in the background ignores it, and so would every program that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -30,6 +31,22 @@ def here(tmp_path: Path) -> Iterator[Hive]:
     with hive(tmp_path) as it:
         it.add("manager", "ada", "bob")
         yield it
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+    """A hive-web before a broker with three agents, for the tests of a module."""
+    with hive(tmp_path_factory.mktemp("site")) as here:
+        here.add("manager", "ada", "bob")
+        with web(here) as it:
+            yield it
+
+
+@pytest.fixture
+def signed(site: Web) -> Web:
+    """The same, signed in anew."""
+    site.sign_in()
+    return site
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from hyperhive import web_guard
 from tests.hive import ROOT, Hive
 
 Headers = dict[str, str | None]
@@ -60,6 +61,7 @@ class Web:
     port: int
     process: subprocess.Popen[bytes]
     cookies: dict[str, str] = field(default_factory=dict)
+    csrf_token: str = ""
 
     @property
     def origin(self) -> str:
@@ -82,10 +84,13 @@ class Web:
         """The token of a new session, which is the cookie's value, too."""
         answer = self.post("/sign-in", form={"code": self.code()})
         assert answer.status == 303, answer.text
-        self.cookies["hive"] = answer.headers["set-cookie"].partition(";")[0].partition("=")[2]
-        return self.cookies["hive"]
+        token = answer.headers["set-cookie"].partition(";")[0].partition("=")[2]
+        self.cookies["hive"] = token
+        self.csrf_token = web_guard.csrf(token)
+        return token
 
     def csrf(self) -> str:
+        """As the page has it."""
         return self.get("/sessions").text.partition('name="csrf" content="')[2].partition('"')[0]
 
     def ask(
@@ -118,7 +123,7 @@ class Web:
 
     def do(self, action: str, **said: Any) -> Answer:
         """An action, as the page's JavaScript asks for it."""
-        headers: Headers = {"Content-Type": "application/json", "X-CSRF": self.csrf()}
+        headers: Headers = {"Content-Type": "application/json", "X-CSRF": self.csrf_token}
         return self.ask("POST", f"/api/{action}", json.dumps(said).encode(), headers)
 
 
