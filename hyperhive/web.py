@@ -58,6 +58,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    # who hangs up, and who waits while many do something at once, is nobody's business
+    logging.getLogger("waitress").setLevel(logging.ERROR)
     args = parser().parse_args()
     sockets = inherited()
     hub, pool = Hub(args.socket), Pool(args.socket)

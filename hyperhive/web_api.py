@@ -144,7 +144,7 @@ ACTIONS: dict[str, Action] = {
         "End a session, or all of them.",
         "Ended.",
         {
-            "session": Field("number", "which", optional=True),
+            "session": Field("number", "which; your own by default", optional=True),
             "all": Field("flag", "all, and links that were not used yet", optional=True),
         },
     ),

@@ -194,6 +194,8 @@ class Routes:
 
     def act(self, name: str, action: web_api.Action) -> HTTPResponse:
         said = self.said(action)
+        if action.op == "sign_out" and not said:
+            said = {"session": request.environ["hive.session"].id}
         try:
             answer = self.pool.call(
                 action.op, answer_wait=web_api.WAIT if action.waits else client.ANSWER_WAIT, **said

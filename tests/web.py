@@ -55,6 +55,39 @@ class OverUnix(http.client.HTTPConnection):
             os.chdir(before)
 
 
+class Stream:
+    """An open stream of events."""
+
+    def __init__(self, port: int, cookie: str, last: str = "", *, header: bool = False) -> None:
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        headers = {"Cookie": cookie} | ({"Last-Event-ID": last} if header else {})
+        path = "/api/stream" if header or not last else f"/api/stream?last={last}"
+        self.connection.request("GET", path, headers=headers)
+        self.answer = self.connection.getresponse()
+        assert self.answer.status == 200, self.answer.read()
+        assert self.answer.readline() == b"retry: 1000\n" and self.answer.readline() == b"\n"
+
+    def next(self) -> tuple[str, str, Any]:
+        """id, event, data; nothing but '' when the stream has ended."""
+        found = {"id": "", "event": "", "data": "null"}
+        while (line := self.answer.readline().decode().rstrip("\n")) and line.strip():
+            name, _, value = line.partition(": ")
+            found[name] = value
+        return found["id"], found["event"], json.loads(found["data"])
+
+    def until(self, event: str, **fields: Any) -> tuple[str, Any]:
+        """The id and the data of the next one of these."""
+        while True:
+            number, name, data = self.next()
+            assert name, f"the stream ended before {event} {fields}"
+            if name == event and fields.items() <= data.items():
+                return number, data
+
+    def close(self) -> None:
+        self.answer.close()
+        self.connection.close()
+
+
 @dataclass
 class Web:
     hive: Hive
@@ -120,6 +153,9 @@ class Web:
 
     def post(self, path: str, form: dict[str, Any]) -> Answer:
         return self.ask("POST", path, urlencode(form, doseq=True).encode(), FORM)
+
+    def stream(self, last: str = "", *, header: bool = False) -> Stream:
+        return Stream(self.port, self.cookie, last, header=header)
 
     def do(self, action: str, **said: Any) -> Answer:
         """An action, as the page's JavaScript asks for it."""
