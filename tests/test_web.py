@@ -31,7 +31,7 @@ def path_of(rule: str) -> str:
 
 def ask(it: Web, method: str, path: str, changed: Headers, connection: OverUnix | None = None) -> Answer:
     """The right one, but for what is changed. Its body is not what the action wants, so nothing is done."""
-    body = b"nothing=1" if method == "POST" else b""
+    body = b"session=none" if method == "POST" else b""
     headers: Headers = {"X-CSRF": it.csrf_token, **(FORM if body else {}), **changed}
     return it.ask(method, path, body, headers, connection)
 
