@@ -9,7 +9,7 @@ from typing import Any
 
 from bottle import SimpleTemplate
 
-from hyperhive import ctl_text, span, wire
+from hyperhive import ctl_text, span, web_show, wire
 
 FOLDER = Path(__file__).parent / "page"
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".png": "image/png"}
@@ -20,9 +20,16 @@ def harmless(value: object) -> str:
     return html.escape(ctl_text.clean(str(value)), quote=True)
 
 
+class Template(SimpleTemplate):  # type: ignore[misc]
+    """What a template includes is made with its class alone, so that is where the escaping must be."""
+
+    def prepare(self, **settings: Any) -> None:
+        super().prepare(**settings | {"escape_func": harmless})
+
+
 @cache
-def template(name: str) -> SimpleTemplate:
-    return SimpleTemplate(name=name, lookup=[str(FOLDER)], escape_func=harmless, encoding="utf-8")
+def template(name: str) -> Template:
+    return Template(name=name, lookup=[str(FOLDER)], encoding="utf-8")
 
 
 @cache
@@ -36,4 +43,4 @@ def age(at: str) -> str:
 
 
 def render(name: str, **about: Any) -> str:
-    return str(template(name).render(static=static, age=age, **about))
+    return str(template(name).render(static=static, age=age, show=web_show, **about))

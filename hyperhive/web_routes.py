@@ -206,9 +206,11 @@ class Routes:
             answer = {"waiting": "it is being carried out"}
         finally:
             self.state.forget()
+        text = action.done.format_map({"to": names.OPERATOR, "due_at": "", **said, **answer})
+        text = answer.get("waiting", text)
         if wants_json():
-            return as_json(answer, 202 if "waiting" in answer else 200)
-        return back(action.done.format_map({"to": names.OPERATOR, "due_at": "", **said, **answer}))
+            return as_json(answer | {"said": text}, 202 if "waiting" in answer else 200)
+        return back(text)
 
     def said(self, action: web_api.Action) -> Message:
         if request.content_type.startswith(web_guard.FORMS):

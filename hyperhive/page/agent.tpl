@@ -1,3 +1,24 @@
-% rebase("base.tpl", title=shown["agent"]["name"])
-<h1>{{shown["agent"]["name"]}}</h1>
-<p>{{shown["agent"]["state"]}}</p>
+% agent = shown["agent"]
+% name = agent["name"]
+% rebase("base.tpl", title=name, of=name)
+% here = f"/agent/{name}"
+<p class="crumbs"><a href="/">The hive</a> <a href="#turns">turns</a> <a href="#questions">questions</a> <a href="#mail">mail</a>
+<a href="#config">config</a> <a href="#crashes">crashes</a></p>
+% include("agent_head.tpl")
+% include("turns.tpl")
+% include("agent_ends.tpl")
+<section id="mail" aria-labelledby="mail-title">
+% include("heading.tpl", id="mail", leet="M41L", plain=f"Mail of {name}")
+% if not shown["messages"]:
+<p class="none">No mail from or to {{name}}.</p>
+% end
+% include("mails.tpl", mails=shown["messages"])
+</section>
+% if get("notes") is not None:
+<section id="notes" aria-labelledby="notes-title">
+% include("heading.tpl", id="notes", leet="N0T3S", plain="Notes")
+<pre class="log" tabindex="0">{{notes}}</pre>
+</section>
+% end
+% include("config.tpl")
+% include("crashes.tpl", crashes=show.crashes(shown["recent_runs"]))

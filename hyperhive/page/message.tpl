@@ -1,6 +1,9 @@
 % rebase("base.tpl", title=title)
+<section>
 <h1>{{title}}</h1>
 <p>{{text}}</p>
 % if hint:
-<p>{{hint}}</p>
+<p class="calm">{{hint}}</p>
 % end
+<p><a href="/">The hive</a></p>
+</section>

@@ -1,1 +1,364 @@
 "use strict";
+// The pages work without this file. With it they are live: what happens makes the page be fetched again, and what
+// has changed in it is put into the one that is shown. So there is one place that knows how things look: the templates.
+
+const EVENTS = ["mail", "delivered", "done", "requeued", "dead", "woken", "awake", "asleep", "turn", "turn_event",
+  "status", "approval", "spawned", "question", "question_answered", "container_crash", "quarantined", "started",
+  "recovered", "finished", "stopped", "model", "session", "progress"];
+const REST = 250; // milliseconds between two fetches of the page
+const ANEW = 20000; // how long ago things were is told anew
+const LINGER = 10000; // how long the result of an action stays when what it was done to is gone
+
+const one = (query, within = document) => within.querySelector(query);
+const all = (query, within = document) => [...within.querySelectorAll(query)];
+const visible = (text) => text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, "\u00b7").slice(0, 300);
+
+function element(name, about = {}, text = "") {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(about)) made.setAttribute(key, value);
+  made.textContent = text;
+  return made;
+}
+
+// ---- what changed
+
+function morph(old, fresh) {
+  for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name);
+  if (old.matches("textarea, select, output")) return;
+  const stay = new Set([...fresh.children].map((child) => child.id).filter(Boolean));
+  for (const child of [...old.childNodes]) if (child.id && !stay.has(child.id)) remove(child, old);
+  const known = new Map([...old.children].filter((child) => child.id).map((child) => [child.id, child]));
+  let at = first(old.firstChild);
+  for (const child of [...fresh.childNodes]) {
+    const same = child.id ? known.get(child.id) : at && !at.id && at.nodeName === child.nodeName ? at : null;
+    if (!same) old.insertBefore(child, at);
+    else if (same === at) at = first(at.nextSibling);
+    else old.insertBefore(same, at);
+    if (same) renew(same, child);
+  }
+  while (at) {
+    const next = first(at.nextSibling);
+    remove(at, old);
+    at = next;
+  }
+}
+
+function first(node) {
+  while (node && node.gone) node = node.nextSibling;
+  return node;
+}
+
+function renew(old, fresh) {
+  if (old.nodeType !== Node.ELEMENT_NODE) {
+    if (old.data !== fresh.data) old.data = fresh.data;
+  } else if (!old.hasAttribute("data-keep") && !old.isEqualNode(fresh)) morph(old, fresh);
+}
+
+function remove(node, list) {
+  if (node.gone || list.hasAttribute("data-grows")) return;
+  const said = node.nodeType === Node.ELEMENT_NODE && all("output", node).find((each) => each.textContent);
+  const focused = node.contains(document.activeElement);
+  if (said) {
+    const told = element("li", { role: "status" });
+    told.append(said);
+    told.gone = true;
+    node.replaceWith(told);
+    setTimeout(() => told.remove(), LINGER);
+  } else node.remove();
+  if (focused) {
+    const section = list.closest("section, main");
+    section.tabIndex = -1;
+    section.focus({ preventScroll: true });
+  }
+}
+
+// ---- the page, again
+
+let fetching = false;
+let wanted = false;
+
+async function refresh() {
+  wanted = true;
+  if (fetching) return;
+  fetching = true;
+  while (wanted) {
+    wanted = false;
+    await again().catch(() => lost());
+    await new Promise((done) => setTimeout(done, document.hidden ? 8 * REST : REST));
+  }
+  fetching = false;
+}
+
+async function again() {
+  const answer = await fetch(location.pathname + location.search);
+  if (answer.status === 401) return lost("You are signed out. A new link: hivectl url");
+  if (!answer.ok) return lost(answer.status === 404 ? "This is no longer there." : "");
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  for (const query of ["#main", "#waits"]) renew(one(query), one(query, fresh));
+  document.title = fresh.title;
+  times();
+  filter();
+  notify();
+  if (streaming()) live("live", false);
+}
+
+function times() {
+  for (const time of all("time[datetime]")) time.title = new Date(time.dateTime).toLocaleString();
+}
+
+// ---- the stream
+
+let stream = null;
+let since = "";
+
+const streaming = () => stream && stream.readyState === EventSource.OPEN;
+
+function live(text, bad) {
+  const shown = one("#live");
+  if (shown.textContent !== text) shown.textContent = text;
+  shown.classList.toggle("lost", bad);
+}
+
+function lost(why = "") {
+  since ||= new Date().toLocaleTimeString();
+  live(why || `connection lost at ${since}: what you see may be old. Trying again …`, true);
+}
+
+function listen(last) {
+  stream = new EventSource(`/api/stream?last=${encodeURIComponent(last)}`);
+  stream.onopen = () => {
+    if (since) refresh();
+    else live("live", false);
+    since = "";
+  };
+  stream.onerror = () => {
+    lost();
+    if (stream.readyState !== EventSource.CLOSED) return;
+    setTimeout(() => listen(""), 2000); // refused: the page says whether we are signed out
+    refresh();
+  };
+  stream.addEventListener("reload", refresh);
+  stream.addEventListener("away", () => live("The broker is away. Trying again …", true));
+  for (const kind of EVENTS) stream.addEventListener(kind, (event) => happened(kind, JSON.parse(event.data)));
+}
+
+function happened(kind, event) {
+  const of = document.body.dataset.agent;
+  if (kind === "progress") {
+    for (const shown of all(`[data-doing="${CSS.escape(event.agent)}"]`)) shown.textContent = visible(event.text);
+    if (!one(`[data-state="${CSS.escape(event.agent)}"][data-word="working"]`)) refresh();
+  } else if (kind === "turn_event" && event.agent !== of) return;
+  else refresh();
+  if (kind !== "approval") return;
+  for (const said of all(`output[data-request="${event.id}"]`)) {
+    if (said.textContent) said.textContent = `Request ${event.id}: ${event.kind} of ${event.agent} is ${event.state}.`;
+    said.classList.toggle("wrong", event.state === "failed");
+  }
+}
+
+// ---- actions, with their result in place
+
+async function act(path, fields, said) {
+  fields.set("key", said.dataset.key ||= [...crypto.getRandomValues(new Uint8Array(16))].join("-"));
+  fields.delete("next");
+  const slow = setTimeout(() => tell(said, "Waiting for the hive …", "waits"), 200);
+  try {
+    const headers = { Accept: "application/json", "X-CSRF": one("meta[name=csrf]").content };
+    const answer = await fetch(path, { method: "POST", body: new URLSearchParams(fields), headers });
+    const about = await answer.json();
+    delete said.dataset.key; // what was answered is done, or left nothing behind
+    clearTimeout(slow);
+    const hint = about.hint ? ` (${about.hint})` : "";
+    tell(said, answer.ok ? about.said : `${about.message}${hint}`, !answer.ok ? "wrong" : answer.status === 202 ? "waits" : "");
+    return answer.ok ? about : null;
+  } catch {
+    clearTimeout(slow);
+    tell(said, "The hive did not answer. Try again: nothing is done twice.", "wrong");
+    return null;
+  }
+}
+
+function tell(said, text, look) {
+  said.className = look;
+  said.setAttribute("role", "status");
+  said.textContent = text;
+}
+
+async function submitted(event) {
+  const form = event.target;
+  if (form.method !== "post" || form.hasAttribute("data-plain") || event.defaultPrevented) return;
+  event.preventDefault();
+  const pressed = event.submitter || one("button", form);
+  if (pressed.disabled) return;
+  const fields = new FormData(form, event.submitter);
+  pressed.disabled = true;
+  const done = await act(form.getAttribute("action"), fields, one("output", form));
+  pressed.disabled = false;
+  if (!done) return pressed.focus();
+  for (const typed of all("textarea, input:not([type=hidden])", form)) typed.value = typed.defaultValue;
+  if (form.dataset.read) act("/api/read", new URLSearchParams({ ids: form.dataset.read }), element("output"));
+  refresh();
+}
+
+// a link whose target is shown in place: a request's diff
+async function inline(event) {
+  const link = event.target.closest("a[data-inline]");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  const place = one("[data-keep]", link.closest("li"));
+  link.setAttribute("aria-expanded", String(!place.firstChild));
+  if (place.firstChild) return place.replaceChildren();
+  try {
+    const answer = await fetch(link.getAttribute("href"));
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const found = one(`#${link.dataset.inline}`, page);
+    place.replaceChildren(...(found ? [...found.children].slice(1) : [element("p", { class: "bad" }, "It cannot be shown.")]));
+  } catch {
+    place.replaceChildren(element("p", { class: "bad" }, "The hive did not answer. Try again."));
+  }
+}
+
+// ---- mail: the filter
+
+function filter() {
+  const words = (one("#filter")?.value || "").toLowerCase().split(/\s+/).filter(Boolean);
+  for (const row of all("#mail-list > li")) {
+    const text = row.textContent.toLowerCase();
+    row.hidden = !words.every((word) => text.includes(word));
+  }
+}
+
+// ---- older turns
+
+async function older(event) {
+  event.preventDefault();
+  const link = event.target;
+  const answer = await fetch(link.href);
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  for (const turn of all("#turn-list > li", fresh)) if (!document.getElementById(turn.id)) one("#turn-list").append(turn);
+  const next = one("#older", fresh);
+  one("#older-at").replaceChildren(...(next ? [next] : []));
+}
+
+// ---- notifications
+
+const told = new Set();
+
+function notify() {
+  const news = all("[data-waits]").filter((each) => !told.has(each.id));
+  for (const each of news) told.add(each.id);
+  if (!notify.began || Notification.permission !== "granted" || !document.hidden) return;
+  for (const each of news) new Notification("hyperhive", { body: visible(each.dataset.waits), tag: each.id });
+}
+
+function ask() {
+  const button = one("#notify");
+  if (!("Notification" in window)) return;
+  notify();
+  notify.began = true;
+  button.hidden = Notification.permission !== "default";
+  button.addEventListener("click", async () => {
+    const said = await Notification.requestPermission();
+    button.hidden = said === "granted";
+    if (said === "denied") button.replaceWith(element("span", { class: "small" }, "The browser refuses notifications."));
+  });
+}
+
+// ---- the composer
+
+const COMMANDS = {
+  "/help": "what can be typed here",
+  "/model": "NAME [TIME]: its model from the next turn on; alone: which one it is",
+  "/compact": "compact its session",
+  "/cancel": "stop the turn that runs",
+  "/new-session": "begin a new session",
+  "/clear": "clear the turns on this page",
+};
+const DONE_BY = { "/compact": "compact", "/cancel": "cancel-turn", "/new-session": "new-session" };
+
+async function command(form, line) {
+  const said = one("output", form);
+  const [word, ...rest] = line.split(/\s+/);
+  const fields = new URLSearchParams({ agent: form.dataset.composer });
+  if (word === "/help") return tell(said, Object.entries(COMMANDS).map((each) => each.join("  ")).join("\n"), "body");
+  if (word === "/clear") {
+    one("#turn-list").replaceChildren();
+    return tell(said, "Cleared here. Nothing was deleted: load the page again to see it.", "");
+  }
+  if (word === "/model" && !rest.length) return tell(said, one("#model").innerText.replace(/\s+/g, " "), "");
+  if (word === "/model") {
+    fields.set("model", rest[0]);
+    if (rest[1]) fields.set("until", rest.slice(1).join(" "));
+  }
+  const action = word === "/model" ? "model" : DONE_BY[word];
+  if (!action) return tell(said, `There is no command ${visible(word)}. See /help`, "wrong");
+  if (await act(`/api/${action}`, fields, said)) refresh();
+}
+
+function compose() {
+  const form = one("#composer");
+  const text = one("textarea", form);
+  const place = one(".choices-at", form);
+  let chosen = 0;
+  one(".scripted", form).hidden = false;
+
+  const found = () => (/^\/[a-z-]*$/.test(text.value) ? Object.keys(COMMANDS).filter((each) => each.startsWith(text.value)) : []);
+  const open = () => place.firstChild !== null;
+  const close = () => { place.replaceChildren(); text.removeAttribute("aria-activedescendant"); text.removeAttribute("aria-controls"); };
+  const take = (word) => { text.value = word + (word === "/model" ? " " : ""); close(); text.focus(); };
+
+  function show() {
+    const words = found();
+    if (!words.length) return close();
+    chosen = Math.min(chosen, words.length - 1);
+    const list = element("ul", { class: "choices", id: "choices", role: "listbox", "aria-label": "Commands" });
+    for (const [n, word] of words.entries()) {
+      const choice = element("li", { role: "option", id: `choice-${n}`, "aria-selected": String(n === chosen) }, `${word}  ${COMMANDS[word]}`);
+      choice.addEventListener("mousedown", (event) => { event.preventDefault(); take(word); });
+      list.append(choice);
+    }
+    place.replaceChildren(list);
+    text.setAttribute("aria-controls", "choices");
+    text.setAttribute("aria-activedescendant", `choice-${chosen}`);
+  }
+
+  text.setAttribute("aria-autocomplete", "list");
+  text.addEventListener("input", () => { chosen = 0; show(); });
+  text.addEventListener("blur", close);
+  text.addEventListener("keydown", (event) => {
+    const words = found();
+    const move = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (open() && move) chosen = (chosen + move + words.length) % words.length, show();
+    else if (open() && event.key === "Escape") close();
+    else if (open() && (event.key === "Tab" || event.key === "Enter") && words[chosen] !== text.value) take(words[chosen]);
+    else if (event.key === "Enter" && (event.ctrlKey || event.metaKey || text.value.startsWith("/"))) form.requestSubmit();
+    else return;
+    event.preventDefault();
+  });
+  form.addEventListener("submit", (event) => {
+    if (!text.value.startsWith("/")) return;
+    event.preventDefault();
+    const line = text.value.trim();
+    text.value = "";
+    close();
+    command(form, line);
+  });
+}
+
+// ---- begin
+
+document.addEventListener("submit", submitted);
+document.addEventListener("click", inline);
+if (document.body.dataset.last) {
+  if (one("#composer")) compose();
+  if (one("#filter-row")) {
+    one("#filter-row").hidden = false;
+    one("#filter").addEventListener("input", filter);
+  }
+  document.addEventListener("click", (event) => event.target.id === "older" && older(event));
+  ask();
+  times();
+  listen(document.body.dataset.last);
+  setInterval(() => document.hidden || refresh(), ANEW);
+}

@@ -1,13 +1,29 @@
 % rebase("base.tpl", title="sessions")
-<h1>sessions</h1>
-<ul>
+% here = "/sessions"
+<p class="crumbs"><a href="/">The hive</a></p>
+<section>
+<h1>Sessions</h1>
+<ul class="items" id="sessions-list">
 % for each in sessions:
-<li>{{each["id"]}} {{each["agent"]}} {{each["seen_at"]}}{{" (this one)" if each["id"] == mine else ""}}
-<form method="post" action="/api/sign-out">
-<input type="hidden" name="csrf" value="{{csrf}}">
-<input type="hidden" name="next" value="/sessions">
+<li id="session-{{each["id"]}}">
+<div class="head"><h2>Session {{each["id"]}}</h2>
+% if each["id"] == mine:
+<span class="pill good">this one</span>
+% end
+<span class="calm small">last seen {{age(each["seen_at"])}} ago, begun {{show.clock(each["created_at"])}}</span></div>
+<p class="small">{{each["agent"]}}</p>
+<details class="ask"><summary>End session {{each["id"]}} …</summary>
+<form method="post" action="/api/sign-out" data-plain>
+% include("hidden.tpl")
 <input type="hidden" name="session" value="{{each["id"]}}">
-<button>End</button>
-</form></li>
+<p>{{"You will need a new link: hivectl url" if each["id"] == mine else "Whoever uses it will need a new link."}}</p>
+<button class="no">Yes, end session {{each["id"]}}</button></form></details>
+</li>
 % end
 </ul>
+<details class="ask"><summary>End all …</summary>
+<form method="post" action="/api/sign-out" data-plain>
+% include("hidden.tpl")
+<input type="hidden" name="all" value="1">
+<p>This one, too, and links that nobody used yet.</p><button class="no">Yes, end all sessions</button></form></details>
+</section>

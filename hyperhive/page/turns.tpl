@@ -1,0 +1,15 @@
+% turns = get("turns") or shown["recent_turns"]
+<section id="turns" aria-labelledby="turns-title">
+% include("heading.tpl", id="turns", leet="TURNS", plain=f"Turns of {name}, newest first")
+% if not turns:
+<p class="none">No turn yet.</p>
+% end
+<ol class="items" id="turn-list" data-grows>
+% for turn in turns:
+% include("turn.tpl")
+% end
+</ol>
+% if get("turns") and len(turns) >= (get("turns_shown") or 10):
+<p id="older-at" data-keep><a id="older" href="{{here}}?before={{turns[-1]["number"]}}">Older turns</a></p>
+% end
+</section>

@@ -1,0 +1,123 @@
+"""A hive in which everything is that the page can show: agents, requests, questions, mail, a crash."""
+
+import json
+from typing import Any
+
+from tests.changing import carry_out, draft, newest, queued, spawned
+from tests.hive import Hive, Peer
+
+UNIT = "hive-agent@ada.service"
+EVE = """description = "reviews what ada writes"
+[tools]
+allow = ["Read", "Grep", "Bash(git *)"]
+[send]
+to = ["manager", "ada"]
+"""
+# Markup, a script, text that turns around, a terminal's escapes, and one long word.
+HOSTILE = (
+    "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
+    "</pre></textarea><h1 id=owned>owned</h1> \u202etxt.exe\u2066 \x1b[31mred\x1b]0;owned\x07 {{7*7}} % end\n" + "A" * 60_000
+)
+LAST_WORDS = ["Traceback (most recent call last):", "RuntimeError: the disk of ada is full"]
+
+
+def turn(peer: Peer, number: int, outcome: str = "ok", **more: Any) -> None:
+    about = {
+        "number": number,
+        "started_at": "2026-11-22T10:00:00.000Z",
+        "duration_ms": 2310,
+        "outcome": outcome,
+        "model": "sonnet",
+        "woken_by": "mail",
+        "messages": 1,
+        "tool_calls": 3,
+        "tools": {"Bash": 2, "Edit": 1},
+        **dict.fromkeys(("tokens_in", "tokens_out", "tokens_cache_read", "tokens_cache_write"), 1200),
+        "cost_usd": 0.03,
+        "session": "s",
+    }
+    assert peer.ask("turn", **about | more)["ok"]
+
+
+def propose(hive: Hive, manager: Peer, name: str = "eve", toml: str = EVE, **more: str) -> int:
+    """The manager asks for a new agent. Gives the request's number."""
+    draft(hive, name, {"agent.toml": toml, "prompt.md": "Read every line. Be kind.\n"})
+    answer = manager.ask("request_spawn_commit", agent=name, commit_ref="main", **more)
+    assert answer["ok"], answer
+    return int(answer["request"])
+
+
+def crash(hive: Hive, invocation: str, unit: str = UNIT) -> None:
+    """As hive-watch tells of it."""
+    about = {"unit": unit, "invocation": invocation, "result": "exit-code", "exit_status": 3, "restarts": 0}
+    system, ending = hive.system(), {"restarted": False, "runtime": 12.5, "log": LAST_WORDS}
+    began = "2026-11-22T09:59:00.000Z"
+    assert system.ask("event", event="started", unit=unit, invocation=invocation, at=began)["ok"]
+    at = "2026-11-22T10:00:00.000Z"
+    assert system.ask("event", event="container_crash", at=at, **about, **ending)["new"]
+
+
+def carried(hive: Hive, op: str, **fields: Any) -> None:
+    """What the operator may have done without asking, done."""
+    number = hive.operator().ask(op, **fields)["request"]
+    queued(hive, number)
+    more = {"kept": {"bytes": 48_000_000, "login": True}} if op == "destroy" else {}
+    carry_out(hive, number, **more)
+
+
+def death(hive: Hive, name: str) -> None:
+    """Mail that five runs did not finish."""
+    hive.operator().ask("send", to=name, body="Convert the archive to UTF-8.")
+    peer = hive.agent(name)
+    for _ in range(5):
+        while not peer.ask("recv")["messages"]:
+            pass
+        assert peer.ask("fail", reason="timed-out: silent for 1800 s")["ok"]
+    peer.close()
+
+
+def fill(hive: Hive) -> dict[str, Peer]:
+    """Everything at once. Gives the agents' connections."""
+    spawned(hive, "ada", 'description = "writes code"\n[tools]\nallow = ["Read", "Edit"]\n')
+    spawned(hive, "carl", 'description = "looked after the archive"\n')
+    carried(hive, "destroy", agent="carl")
+    carried(hive, "draft", agent="fay", description="keeps the changelog")
+    death(hive, "bob")
+    crash(hive, f"{7:032x}")
+    manager, ada = hive.agent("manager"), hive.agent("ada")
+    propose(hive, manager, note="ada asks for somebody to review her work")
+    manager.ask("ask", question="Which branch do we release from?", options=["main", "next", "stable"], ttl=7200)
+    manager.ask("ask", question="Who may see the report?", options=["ada", "bob", "everybody"], multi=True)
+    ada.ask("ask", question="What should the new command be called?")
+    ada.ask("set_status", status="rewriting the parser")
+    turn(ada, 1)
+    turn(ada, 2, "timed-out", error="silent for 1800 s")
+    ada.ask("progress", number=3, text="Edit src/parser.py")
+    talk(hive, manager, ada)
+    return {"manager": manager, "ada": ada}
+
+
+def talk(hive: Hive, manager: Peer, ada: Peer) -> None:
+    operator = hive.operator()
+    (wish,) = operator.ask("send", to="manager", body="Please have the parser rewritten.")["ids"]
+    manager.ask("send", to="ada", body="Rewrite the parser: one pass, no regular expressions.")
+    ada.ask("send", to="manager", body="The first half is done. The tests are green:\n\n  214 passed in 3.1 s")
+    manager.ask("send", to="operator", body="ada is half way. I ask for a reviewer.", in_reply_to=wish)
+    ada.ask("recv")
+
+
+def deployed(hive: Hive, name: str, toml: str) -> None:
+    """Another deploy of an agent that is there."""
+    made = draft(hive, name, {"agent.toml": toml})
+    manager = hive.agent("manager")
+    answer = manager.ask("request_apply_commit", agent=name, commit_ref=made.git("rev-parse", "HEAD"))
+    assert answer["ok"], answer
+    assert hive.operator().ask("approve", request=answer["request"])["ok"]
+    assert newest(hive) == answer["request"]
+    carry_out(hive, answer["request"])
+    manager.close()
+
+
+def told(peer: Peer) -> list[dict[str, Any]]:
+    """What system has told an agent."""
+    return [json.loads(m["body"]) for m in peer.ask("recv", max=100)["messages"] if m["from"] == "system"]
