@@ -51,7 +51,7 @@ SAID_MAX = 1000
 
 def wants_json() -> bool:
     """Of the interface's own answers; a form of a page is told in a page, unless page.js has sent it."""
-    scripted = request.get_header("Accept", "").startswith("application/json")
+    scripted = web_guard.header("Accept").startswith("application/json")
     form = request.content_type.startswith(web_guard.FORMS) and not scripted
     return bool(request.path.startswith("/api/")) and not (request.method == "POST" and form)
 
