@@ -52,7 +52,7 @@ def agent(broker: Broker, row: Row) -> Row:
 
 def state(broker: Broker, row: Row) -> str:
     """In one word, as hivectl has it from systemd; here it is what hive-watch has told."""
-    if broker.agents[row["name"]].drained:
+    if broker.agents[row["name"]].kept_back:
         return "draining"
     ended = ended_socket(broker.store, row["name"])
     if ended == "quarantined" or (ended and not row["awake"]):

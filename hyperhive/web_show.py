@@ -1,4 +1,4 @@
-"""What the templates of hyperhive/page say of agents, mail, requests and turns: words and lines, no markup."""
+"""What the templates of hyperhive/page say of agents, mail, requests and turns: no markup, only text."""
 
 import difflib
 import json
