@@ -110,13 +110,13 @@ def redis(folder: Path) -> Iterator[Path]:
 class Hive:
     """The real broker on a database that we have filled."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, agents: int = AGENTS) -> None:
         self.folder = folder
         for each in ("db", "apply", "run/agents", "run/wake"):
             (folder / each).mkdir(parents=True)
         self.pid = 0
         self.sink: Peer | None = None
-        self.names = [f"a{number:03}" for number in range(AGENTS)]
+        self.names = [f"a{number:03}" for number in range(agents)]
         self.next_name = itertools.cycle(self.names[:-1])  # the last one gets what nobody reads
         store = Store(folder / "db/hive.db")
         for number, name in enumerate(self.names):
@@ -135,9 +135,9 @@ class Hive:
                 select coalesce(max(id), 0) + 1 from message union all select i + 1 from n where i < ?
             )
             insert into message(sender, recipient, body, sent_at, state, attempts, invocation, done_at)
-            select printf('a%03d', i % 999), printf('a%03d', i * 7 % 999), ?, ?, 'done', 1, ?, ? from n
+            select printf('a%03d', i % ?), printf('a%03d', i * 7 % ?), ?, ?, 'done', 1, ?, ? from n
             """,
-            (count, BODY, now(), "0" * 32, now()),
+            (count, len(self.names) - 1, len(self.names) - 1, BODY, now(), "0" * 32, now()),
         )
         db.close()
         with path.open("rb") as file:
