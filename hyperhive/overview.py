@@ -70,6 +70,8 @@ def ended_socket(store: Store, name: str) -> str | None:
 
 def clipped(row: Row) -> Row:
     body = row["body"]
+    if row["from"] == names.SYSTEM and len(body) > BODY_MAX:
+        body = json.dumps(json.loads(body) | {"log": []})  # a crash's last words: the long part
     return row | {"body": body[:BODY_MAX], "clipped": len(body) > BODY_MAX}
 
 

@@ -53,7 +53,7 @@ def recent(store: Store, agent: str, limit: int) -> list[Row]:
     for row in rows:
         end = json.loads(row.pop("detail") or "{}")
         row |= {key: end.get(key) for key in ("result", "exit_status", "signal", "runtime")}
-        row["log"] = end.get("log") or []
+        row |= {key: end.get(key) or [] for key in ("in_flight", "log")}
     return rows
 
 
