@@ -6,7 +6,7 @@ from typing import Any
 from hyperhive import wire
 from hyperhive.problem import Problem
 
-WAIT = 5.0  # seconds: what takes longer is told as under way
+WAIT = 1.0  # seconds: what takes longer is told as under way, and is wrong no more
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
 
 
 @pytest.fixture
+def own(here: Hive) -> Iterator[Web]:
+    """One of the test's own."""
+    with web(here) as it:
+        yield it
+
+
+@pytest.fixture
 def signed(site: Web) -> Web:
     """The same, signed in anew."""
     site.sign_in()

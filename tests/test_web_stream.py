@@ -5,7 +5,6 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -17,13 +16,6 @@ from tests.hive import Hive
 from tests.web import Stream, Web
 
 STREAMS = 200
-
-
-@pytest.fixture
-def own(here: Hive) -> Iterator[Web]:
-    """A hive-web of the test's own."""
-    with webs.web(here) as it:
-        yield it
 
 
 def state_id(it: Web) -> str:
