@@ -6,7 +6,7 @@ from typing import Any
 
 from bottle import Bottle, HTTPResponse, request, static_file
 
-from hyperhive import client, names, web_api, web_guard, web_openapi, web_pages
+from hyperhive import client, names, overview, web_api, web_guard, web_openapi, web_pages
 from hyperhive.problem import Problem
 from hyperhive.web_answers import as_json, back, page, wants_json
 from hyperhive.web_broker import Pool, State
@@ -16,6 +16,7 @@ from hyperhive.wire import Message
 
 YEAR = 365 * 24 * 3600
 RECENT = 50
+DECIDED = 15  # requests; the last ones, whatever became of them
 
 # GET /api/…: what the operation of the same name answers, and which of its fields the query may have.
 AGENT = web_api.Field("text", "only of this agent", optional=True)
@@ -105,14 +106,18 @@ class Routes:
     # pages
 
     def index(self) -> HTTPResponse:
-        return page("index.tpl", state=self.state.look())
+        decided = self.pool.call("approvals", limit=DECIDED)["approvals"]
+        return page("index.tpl", state=self.state.look(), decided=decided)
 
     def agent(self, agent: str) -> HTTPResponse:
         with self.pool.take() as broker:
             shown = broker.call("show", agent=agent)
             history = broker.call("history", agent=agent, limit=RECENT)["history"]
             ends = broker.call("loose_ends", agent=agent)["loose_ends"]
-        return page("agent.tpl", state=self.state.look(), shown=shown, history=history, ends=ends)
+            mails = broker.call("mail", agent=agent, limit=RECENT)["messages"]
+        mails = [overview.clipped(row) for row in mails]
+        lists = {"history": history, "ends": ends, "mails": mails}
+        return page("agent.tpl", state=self.state.look(), shown=shown, **lists)
 
     def request(self, number: int) -> HTTPResponse:
         about = self.pool.call("approval", request=number)

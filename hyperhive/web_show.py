@@ -1,4 +1,4 @@
-"""What the templates of hyperhive/page say of agents, mail, requests and turns: no markup, only text."""
+"""What the templates of hyperhive/page say of agents, mail, requests and turns: words, no markup."""
 
 import difflib
 import json
@@ -17,10 +17,11 @@ DIFF = {"+": "add", "-": "del", "@": "hunk"}
 RISKS = {"higher": "higher risk", "lower": "lower risk", "same": "same risk"}
 # What a word for a state looks like; the word itself always stands beside the colour.
 LOOKS = {
-    "good": "working awake done ok deployed compacted active lower",
-    "busy": "leased applying approved draining answered switched",
-    "wait": "pending queued paused stopped expired denied withdrawn superseded cancelled unread same",
-    "bad": "quarantined dead failed crashed higher refused error container_crash login",
+    "good": "working awake done ok deployed compacted lower",
+    "busy": "leased applying approved draining",
+    "wait": "pending queued paused expired denied withdrawn superseded cancelled",
+    "bad": "quarantined dead failed crashed higher refused timed-out rate-limited auth-failed "
+    "prompt-too-long",
 }
 LOOK = {word: look for look, words in LOOKS.items() for word in words.split()}
 LINES_MAX = 400  # of a diff that a turn made
@@ -118,7 +119,7 @@ def anchor(waits: Message) -> str:
 
 
 def calls(tools: Message) -> str:
-    return ", ".join(f"{name} ×{count}" if count > 1 else name for name, count in tools.items())
+    return ", ".join(f"{count} {name}" if count > 1 else name for name, count in tools.items())
 
 
 # turns
@@ -148,12 +149,13 @@ def changed(event: Message) -> list[tuple[str, str]]:
     given = parsed(event["text"])
     if event.get("tool") not in ("Edit", "MultiEdit", "Write") or not isinstance(given, dict):
         return []
-    edits = given.get("edits") if isinstance(given.get("edits"), list) else [given]
-    return list(lines_of(edits))
+    edits = given.get("edits")
+    return list(lines_of(edits if isinstance(edits, list) else [given]))
 
 
 def lines_of(edits: list[Any]) -> Iterator[tuple[str, str]]:
     for each in edits:
+        each = each if isinstance(each, dict) else {}
         old, new = each.get("old_string", ""), each.get("new_string", each.get("content", ""))
         if isinstance(old, str) and isinstance(new, str):
             yield from edit(old, new)

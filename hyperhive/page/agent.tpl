@@ -9,10 +9,10 @@
 % include("agent_ends.tpl")
 <section id="mail" aria-labelledby="mail-title">
 % include("heading.tpl", id="mail", leet="M41L", plain=f"Mail of {name}")
-% if not shown["messages"]:
+% if not mails:
 <p class="none">No mail from or to {{name}}.</p>
 % end
-% include("mails.tpl", mails=shown["messages"])
+% include("mails.tpl")
 </section>
 % if get("notes") is not None:
 <section id="notes" aria-labelledby="notes-title">

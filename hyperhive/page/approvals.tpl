@@ -13,4 +13,15 @@
 </li>
 % end
 </ul>
+% ended = [each for each in decided if each["state"] not in ("pending", "approved", "applying")]
+% if ended:
+<details><summary>Decided and done lately</summary>
+<ul class="items" id="decided-list">
+% for each in ended:
+<li id="decided-{{each["id"]}}" class="head"><span class="pill {{show.look(each["state"])}}">{{each["state"]}}</span>
+<a href="/request/{{each["id"]}}">{{each["kind"]}} of {{each["agent"]}}</a> <span>{{(each["message"] or each["reason"] or each["note"] or "")[:200]}}</span>
+<time datetime="{{each["ended_at"] or each["decided_at"]}}">{{age(each["ended_at"] or each["decided_at"])}} ago</time></li>
+% end
+</ul></details>
+% end
 </section>

@@ -57,10 +57,10 @@ function renew(old, fresh) {
 
 function remove(node, list) {
   if (node.gone || list.hasAttribute("data-grows")) return;
-  const said = node.nodeType === Node.ELEMENT_NODE && all("output", node).find((each) => each.textContent);
+  const said = node.nodeType === Node.ELEMENT_NODE && all("output", node).find((each) => each.textContent || each.dataset.key);
   const focused = node.contains(document.activeElement);
   if (said) {
-    const told = element("li", { role: "status" });
+    const told = element(list.matches("ul, ol") ? "li" : "div");
     told.append(said);
     told.gone = true;
     node.replaceWith(told);

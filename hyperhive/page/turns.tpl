@@ -1,6 +1,6 @@
 % turns = get("turns") or shown["recent_turns"]
 <section id="turns" aria-labelledby="turns-title">
-% include("heading.tpl", id="turns", leet="TURNS", plain=f"Turns of {name}, newest first")
+% include("heading.tpl", id="turns", leet="TURN5", plain=f"Turns of {name}, newest first")
 % if not turns:
 <p class="none">No turn yet.</p>
 % end

@@ -16,7 +16,9 @@ to = ["manager", "ada"]
 # Markup, a script, text that turns around, a terminal's escapes, and one long word.
 HOSTILE = (
     "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
-    "</pre></textarea><h1 id=owned>owned</h1> \u202etxt.exe\u2066 \x1b[31mred\x1b]0;owned\x07 {{7*7}} % end\n" + "A" * 60_000
+    "</pre></textarea><h1 id=owned>owned</h1> \u202etxt.exe\u2066 \x1b[31mred\x1b]0;owned\x07 {{7*7}} %end\n"
+    + "A"
+    * 60_000
 )
 LAST_WORDS = ["Traceback (most recent call last):", "RuntimeError: the disk of ada is full"]
 
@@ -86,7 +88,8 @@ def fill(hive: Hive) -> dict[str, Peer]:
     crash(hive, f"{7:032x}")
     manager, ada = hive.agent("manager"), hive.agent("ada")
     propose(hive, manager, note="ada asks for somebody to review her work")
-    manager.ask("ask", question="Which branch do we release from?", options=["main", "next", "stable"], ttl=7200)
+    branches = ["main", "next", "stable"]
+    manager.ask("ask", question="Which branch do we release from?", options=branches, ttl=7200)
     manager.ask("ask", question="Who may see the report?", options=["ada", "bob", "everybody"], multi=True)
     ada.ask("ask", question="What should the new command be called?")
     ada.ask("set_status", status="rewriting the parser")
@@ -101,7 +104,8 @@ def talk(hive: Hive, manager: Peer, ada: Peer) -> None:
     operator = hive.operator()
     (wish,) = operator.ask("send", to="manager", body="Please have the parser rewritten.")["ids"]
     manager.ask("send", to="ada", body="Rewrite the parser: one pass, no regular expressions.")
-    ada.ask("send", to="manager", body="The first half is done. The tests are green:\n\n  214 passed in 3.1 s")
+    half = "The first half is done. The tests are green:\n\n  214 passed in 3.1 s"
+    ada.ask("send", to="manager", body=half)
     manager.ask("send", to="operator", body="ada is half way. I ask for a reviewer.", in_reply_to=wish)
     ada.ask("recv")
 

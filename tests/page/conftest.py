@@ -1,0 +1,81 @@
+"""Debian's Chromium before a real hive-web with a real broker behind it."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+
+from tests.hive import Hive, Peer, hive
+from tests.page import scene
+from tests.web import Web, web
+
+CHROMIUM = "/usr/bin/chromium"
+# It would look for its maker's servers otherwise, at every start.
+QUIET = "gpu quic background-networking component-update sync".split()
+Size = tuple[int, int]
+DESK, PHONE = (1280, 900), (390, 844)
+SECONDS = 15  # that the page may take for anything, on a busy machine
+expect.set_options(timeout=1000 * SECONDS)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """For one module: the library keeps an event loop running, so that other tests could not begin one."""
+    with sync_playwright() as library:
+        # as root, which Chromium's own sandbox is not for
+        args = ["--no-first-run", *(f"--disable-{each}" for each in QUIET)]
+        browser = library.chromium.launch(executable_path=CHROMIUM, args=args, chromium_sandbox=False)
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Site:
+    hive: Hive
+    web: Web
+    agents: dict[str, Peer]
+    open: Callable[..., Page]
+
+    @property
+    def operator(self) -> Peer:
+        return self.hive.operator()
+
+
+@pytest.fixture
+def site(tmp_path: Path, chromium: Browser) -> Iterator[Site]:
+    """A hive with something of everything, and pages that are signed in. They may not complain."""
+    complaints: list[str] = []
+    with hive(tmp_path) as here, ExitStack() as stack:
+        here.add("manager", "bob")
+        agents = scene.fill(here)
+        served = stack.enter_context(web(here))
+
+        def opened(path: str = "/", size: Size = DESK, *, signed_in: bool = True, **more: Any) -> Page:
+            context = chromium.new_context(viewport={"width": size[0], "height": size[1]}, **more)
+            stack.callback(context.close)
+            context.set_default_timeout(1000 * SECONDS)
+            if signed_in:
+                sign_in(context, served)
+            page = context.new_page()
+            page.on("console", lambda said: complaints.append(said.text) if is_wrong(said) else None)
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            page.goto(served.origin + path)
+            return page
+
+        yield Site(here, served, agents, opened)
+    assert complaints == []
+
+
+def sign_in(context: BrowserContext, served: Web) -> None:
+    context.add_cookies([{"name": "hive", "value": served.cookies["hive"], "url": served.origin}])
+
+
+def is_wrong(said: ConsoleMessage) -> bool:
+    """Chromium says itself that a request failed, which the page shows in words."""
+    refused = re.search(r"Failed to load resource: (net::|.* a status of 40[0-9])", said.text)
+    return said.type in ("error", "warning") and not refused
