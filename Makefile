@@ -1,4 +1,4 @@
-# make demo | check | check-long | bench | install [DESTDIR=] [PREFIX=/usr] | lock | clean: see HACKING.md
+# make demo | check | check-long | bench | pictures | install [DESTDIR=] [PREFIX=/usr] | lock | clean: see HACKING.md
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -28,7 +28,7 @@ VENV = $(PREFIX)/lib/hyperhive/venv
 PYTHON_LIB = lib/$(shell $(PYTHON) -c 'import sys; print("python%d.%d" % sys.version_info[:2])')/site-packages
 PAGES := $(patsubst man/%.rst,build/man/%,$(wildcard man/*.rst))
 
-.PHONY: demo check check-long bench install lock clean setup packages root
+.PHONY: demo check check-long bench pictures install lock clean setup packages root
 demo: setup root
 	bin/hive-box up $(if $(ANTHROPIC_API_KEY),--net=host)
 	.venv/bin/python bin/hive-demo
@@ -36,11 +36,17 @@ demo: setup root
 bench: setup root
 	.venv/bin/python bin/hive-bench
 
+# The tests of the page drive it. Ubuntu has it as a snap only.
+check pictures: PACKAGES += chromium fonts-dejavu-core
 check: setup root
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/pytest --numprocesses=2 --dist=loadgroup
+
+# those of the README, as the page looks now
+pictures: setup
+	PICTURES=$(CURDIR)/man/pictures .venv/bin/pytest tests/page/test_looks.py
 
 # hive-apply, killed at each of its steps: too long for each check, and to be run after a change of it
 check-long: setup root

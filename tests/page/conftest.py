@@ -17,6 +17,7 @@ from tests.web import Web, web
 CHROMIUM = "/usr/bin/chromium"
 # It would look for its maker's servers otherwise, at every start.
 QUIET = "gpu quic background-networking component-update sync".split()
+LIVE = "#live"
 Size = tuple[int, int]
 DESK, PHONE = (1280, 900), (390, 844)
 SECONDS = 15  # that the page may take for anything, on a busy machine
@@ -79,3 +80,14 @@ def is_wrong(said: ConsoleMessage) -> bool:
     """Chromium says itself that a request failed, which the page shows in words."""
     refused = re.search(r"Failed to load resource: (net::|.* a status of 40[0-9])", said.text)
     return said.type in ("error", "warning") and not refused
+
+
+def live(page: Page) -> Page:
+    """As soon as the stream of events is open."""
+    expect(page.locator(LIVE)).to_have_text("live")
+    return page
+
+
+def fits(page: Page) -> bool:
+    """Nothing is wider than the window."""
+    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))

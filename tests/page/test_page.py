@@ -9,14 +9,7 @@ from playwright.sync_api import Page, expect
 from hyperhive import web_guard
 from tests.changing import carry_out
 from tests.page import scene
-from tests.page.conftest import DESK, PHONE, Site, Size
-
-LIVE = "#live"
-
-
-def live(page: Page) -> Page:
-    expect(page.locator(LIVE)).to_have_text("live")
-    return page
+from tests.page.conftest import DESK, LIVE, PHONE, Site, Size, fits, live
 
 
 def test_a_link_signs_in_once(site: Site) -> None:
@@ -173,11 +166,6 @@ def test_hostile_mail_is_only_text(site: Site) -> None:
             assert "\x1b" not in shown and "\\x1b" in shown
             assert page.locator("#owned").count() == 0 and "owned" not in page.title()
             assert fits(page), (path, size)
-
-
-def fits(page: Page) -> bool:
-    """Nothing is wider than the window."""
-    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
 
 
 def test_a_lost_connection_is_said(site: Site) -> None:
