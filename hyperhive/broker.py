@@ -7,16 +7,29 @@ import os
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hyperhive import approvals, drain, ends, facts, names, operations, runs, wake, wire
+from hyperhive import (
+    approvals,
+    drain,
+    ends,
+    facts,
+    models,
+    names,
+    operations,
+    operations_turns,
+    orders,
+    runs,
+    wake,
+    wire,
+)
 from hyperhive.alarm import Alarm
 from hyperhive.approvals import Effect
 from hyperhive.changes import Changes
 from hyperhive.commit import Given, Parked, Writer
 from hyperhive.connection import Connection, peer_uid
+from hyperhive.live import Agent, Waiter
 from hyperhive.problem import Problem
 from hyperhive.snapshot import Snapshots
 from hyperhive.stats import Stats
@@ -30,31 +43,6 @@ DISK_RETRY = 1.0  # seconds: a full disk gives no sign when it has room again
 
 T = TypeVar("T")
 Returned = tuple[list[Row], list[Row]]  # what went back in the queue, what is dead
-
-
-@dataclass(eq=False)
-class Waiter:
-    connection: Connection
-    limit: int
-    future: asyncio.Future[list[Row]]
-
-
-@dataclass(eq=False)
-class Agent:
-    name: str
-    role: str
-    uid_base: int
-    send_to: frozenset[str]  # the names it may write to; 'all' is everybody
-    run: Connection | None = None  # the harness
-    leaving: bool = False  # it said asleep and was told to go
-    woken: float | None = None  # when the byte went into the FIFO, until a harness says hello
-    doing: str | None = None
-    waiters: list[Waiter] = field(default_factory=list)
-    releasing: asyncio.Task[None] | None = None
-    connections: set[Connection] = field(default_factory=set)
-    kept_back: bool = False  # its mail, while a change of it is carried out
-    brief: bool = False  # it slept when that began
-    settling: list[asyncio.Future[None]] = field(default_factory=list)
 
 
 class Broker:
@@ -141,6 +129,7 @@ class Broker:
         agent = self.agents.get(connection.who)
         if agent:
             agent.connections.discard(connection)
+            agent.ears.discard(connection)
             for waiter in [w for w in agent.waiters if w.connection is connection]:
                 agent.waiters.remove(waiter)
                 waiter.future.cancel()
@@ -153,11 +142,12 @@ class Broker:
         orderly = agent.leaving
         reason = "the harness's connection ended"
         back = await self.surely(lambda: self.release(agent, reason))
-        agent.run, agent.leaving, agent.doing, agent.releasing = None, False, None, None
+        agent.over()
         for waiter in agent.waiters:
             waiter.future.set_exception(Problem("no-harness", "the harness is gone"))
         agent.waiters.clear()
         drain.settle(agent)
+        await operations_turns.run_over(self, agent.name, None)
         self.publish("asleep", agent=agent.name, orderly=orderly)
         facts.log(
             "asleep", f"{agent.name} is asleep", agent=agent.name, HIVE_INVOCATION=connection.invocation
@@ -257,7 +247,7 @@ class Broker:
         rows: list[Row] = []
         if self.store.queued[agent.name] and not agent.waiters and not agent.kept_back:
             rows = await self.writer.do(lambda: self.store.lease(agent.name, connection.holder, limit))
-        if not rows and wait:
+        if not rows and wait and not operations_turns.ordered(self, agent, connection):
             rows = await self.park(agent, connection, wait, limit)
         # What is written to somebody who has hung up is dropped without a word.
         if rows and connection.hung_up():
@@ -327,13 +317,13 @@ class Broker:
         self.alarm.arm()
 
     def look_ahead(self) -> str | None:
-        found = (ends.next_due(self.store), approvals.next_due(self.store))
+        found = (ends.next_due(self.store), approvals.next_due(self.store), models.next_due(self.store))
         return min((at for at in found if at), default=None)
 
-    def fall_due(self) -> Effect:
+    def fall_due(self) -> tuple[Effect, list[str]]:
         effect = Effect(mail=ends.fire(self.store))
         approvals.expire(self.store, effect)
-        return effect
+        return effect, models.expire(self.store)
 
     def due(self) -> float | None:
         return wire.seconds_of(self.next_due) if self.next_due else None
@@ -342,7 +332,10 @@ class Broker:
         self.spawn_task(self.fire())
 
     async def fire(self) -> None:
-        await self.changes.happened(await self.surely(self.fall_due))
+        effect, switched = await self.surely(self.fall_due)
+        await self.changes.happened(effect)
+        for name in switched:
+            await operations_turns.switched(self, name)
 
     def tell_manager(self, event: wire.Message) -> Row:
         """In the change that it is about."""
@@ -352,7 +345,9 @@ class Broker:
 
     def wake(self, agent: Agent) -> None:
         awake = agent.run and not agent.leaving
-        if awake or agent.woken or agent.kept_back or not self.store.queued[agent.name]:
+        if awake or agent.woken or agent.kept_back:
+            return
+        if not self.store.queued[agent.name] and not orders.waiting(self.store, agent.name):
             return
         if wake.poke(self.run_folder / "wake" / agent.name):
             agent.woken = time.monotonic()

@@ -20,7 +20,8 @@ from hyperhive.problem import Problem
 from hyperhive.store import Row
 
 if TYPE_CHECKING:
-    from hyperhive.broker import Agent, Broker
+    from hyperhive.broker import Broker
+    from hyperhive.live import Agent
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

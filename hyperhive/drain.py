@@ -9,7 +9,8 @@ from hyperhive import approvals
 from hyperhive.store import QUEUED, Store
 
 if TYPE_CHECKING:
-    from hyperhive.broker import Agent, Broker
+    from hyperhive.broker import Broker
+    from hyperhive.live import Agent
 
 BETWEEN_TURNS = ("change", "rollback")
 # The run of a birth is a trial, too; whatever waits is given to the one that comes up.

@@ -258,6 +258,7 @@ def prune(store: Store, before: str, limit: int) -> int:
         "message": "state in ('done', 'dropped') and done_at < ? and id < (select max(id) from message)",
         "question": "state != 'open' and answered_at < ?",
         "reminder": "state != 'armed' and due_at < ?",
+        "command": "ended_at < ?",
         "run": "ended_at < ? and event != 'quarantined'",  # the next start is a recovery
     }
     count = 0

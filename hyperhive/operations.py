@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hyperhive import (
     approvals,
     drain,
-    facts,
+    models,
     names,
     operations_change,
     operations_ends,
+    operations_turns,
     operations_watch,
     operations_web,
+    orders,
     overview,
     replies,
     runs,
@@ -24,19 +26,17 @@ from hyperhive import (
 )
 from hyperhive.connection import peer_uid
 from hyperhive.problem import Problem
-from hyperhive.store import TOOL, Row, as_mail
+from hyperhive.store import TOOL, as_mail
 
 if TYPE_CHECKING:
-    from hyperhive.broker import Agent, Broker
+    from hyperhive.broker import Broker
     from hyperhive.connection import Connection
+    from hyperhive.live import Agent
 
 Operation = Callable[["Broker", "Connection", wire.Message], Awaitable[wire.Message]]
 
 STATUS_MAX = 200
 STATES = ("queued", "leased", "done", "dead", "dropped")
-# What the manager hears of, once until another turn ends otherwise.
-TROUBLE = {"auth-failed": "needs_login", "rate-limited": "rate_limited"}
-OUTCOMES = "ok compacted prompt-too-long rate-limited auth-failed refused timed-out crashed".split()
 
 
 def answer(broker: Broker, connection: Connection, message: wire.Message) -> Awaitable[wire.Message]:
@@ -86,7 +86,11 @@ async def hello(broker: Broker, connection: Connection, message: wire.Message) -
         await broker.begin_run(agent, connection, invocation)
     connection.role, connection.invocation = role, invocation
     connection.holder = invocation if role == "harness" else f"{TOOL}{next(broker.tools)}"
-    row = await broker.writer.do(lambda: broker.store.agent(agent.name))
+    if role == "harness":
+        await operations_turns.run_over(broker, agent.name, invocation)
+    row, choice = await broker.writer.do(
+        lambda: (broker.store.agent(agent.name), models.for_harness(broker.store, agent.name))
+    )
     waiting = broker.store.queued[agent.name]
     return {
         "agent": agent.name,
@@ -94,6 +98,7 @@ async def hello(broker: Broker, connection: Connection, message: wire.Message) -
         "waiting": waiting,
         "turns": row["turns"],
         "model": broker.default_model,
+        "models": choice,
         "trial": agent.kept_back,
         "brief": agent.kept_back and agent.brief,
     }
@@ -126,7 +131,10 @@ async def recv(broker: Broker, connection: Connection, message: wire.Message) ->
     wait = wire.get_int(message, "wait_seconds", 0, wire.RECV_WAIT_MAX, 0)
     limit = wire.get_int(message, "max", 1, wire.RECV_COUNT_MAX, 20)
     rows = await broker.receive(agent, connection, wait, limit)
-    return {"messages": [as_mail(row) for row in rows], "waiting": broker.store.queued[agent.name]}
+    mail = {"messages": [as_mail(row) for row in rows], "waiting": broker.store.queued[agent.name]}
+    return mail | (
+        await operations_turns.for_harness(broker, agent, connection) if agent.run is connection else {}
+    )
 
 
 async def shown(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
@@ -162,60 +170,8 @@ async def fail(broker: Broker, connection: Connection, message: wire.Message) ->
 async def asleep(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
     agent = agent_of(broker, connection)
     queued = await broker.writer.do(lambda: broker.store.queued[agent.name])
-    agent.leaving = not queued or agent.kept_back
+    agent.leaving = not (queued or orders.waiting(broker.store, agent.name)) or agent.kept_back
     return {"sleep": agent.leaving}
-
-
-async def turn(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
-    agent = agent_of(broker, connection)
-    record = turn_record(message) | {"agent": agent.name, "invocation": connection.invocation}
-    number, outcome = record["number"], record["outcome"]
-    broker.spawn_task(broker.stats.add_turn(record))
-    agent.doing = None
-
-    def change() -> list[Row]:
-        before = broker.store.count_turn(agent.name, number, outcome)
-        if outcome not in TROUBLE or outcome == before:
-            return []
-        event = {"event": TROUBLE[outcome], "agent": agent.name, "error": record["error"]}
-        return [broker.tell_manager(event)]
-
-    mail = await broker.writer.do(change)
-    broker.publish("turn", **record)
-    broker.sent(mail)
-    text = f"Turn {number} of {agent.name} ended: {outcome}, {record['duration_ms']} ms"
-    fields = {"HIVE_TURN": number, "HIVE_OUTCOME": outcome, "HIVE_DURATION_MS": record["duration_ms"]}
-    facts.log("turn", text, agent=agent.name, notice=outcome not in ("ok", "compacted"), **fields)
-    return {}
-
-
-def turn_record(message: wire.Message) -> dict[str, Any]:
-    counts = (
-        "tool_calls tokens_in tokens_out tokens_cache_read tokens_cache_write messages duration_ms".split()
-    )
-    record: dict[str, Any] = {key: wire.get_int(message, key, 0, 2**53) for key in counts}
-    record |= {
-        key: wire.get_text(message, key, 200) for key in ("started_at", "model", "woken_by", "session")
-    }
-    record["number"] = wire.get_int(message, "number", 1, 2**53)
-    record["outcome"] = wire.get_text(message, "outcome", 50)
-    if record["outcome"] not in OUTCOMES:
-        raise Problem("bad-request", "'outcome' must be one of " + ", ".join(OUTCOMES))
-    record["cost_usd"] = wire.get_number(message, "cost_usd")
-    tools = wire.get(message, "tools", dict)
-    if len(tools) > 200 or not all(len(k) <= 200 and type(v) is int for k, v in tools.items()):
-        raise Problem("bad-request", "'tools' must map at most 200 names to counts")
-    record["tools"] = tools
-    record["error"] = wire.get_text(message, "error", 2000) if message.get("error") else None
-    return record
-
-
-async def progress(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
-    agent = agent_of(broker, connection)
-    number = wire.get_int(message, "number", 1, 2**53)
-    agent.doing = wire.get_text(message, "text", 800)[:200]
-    broker.publish("progress", agent=agent.name, number=number, text=agent.doing)
-    return {}
 
 
 async def whoami(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
@@ -315,14 +271,14 @@ AGENT: dict[str, Operation] = {
     "shown": shown,
     "whoami": whoami,
     "set_status": set_status,
-    "progress": progress,
     **operations_ends.BOTH,
+    **operations_turns.AGENT,
 }
 HARNESS: dict[str, Operation] = {
     "ack": ack,
     "fail": fail,
     "asleep": asleep,
-    "turn": turn,
+    **operations_turns.HARNESS,
 }
 MANAGER: dict[str, Operation] = {"agents": agents, **operations_change.MANAGER}
 OPERATOR: dict[str, Operation] = {
@@ -337,6 +293,7 @@ OPERATOR: dict[str, Operation] = {
     **operations_change.OPERATOR,
     **operations_ends.OPERATOR,
     **operations_web.OPERATOR,
+    **operations_turns.OPERATOR,
     **snapshot.OPERATOR,
 }
 ROOTS: dict[str, Operation] = {

@@ -180,6 +180,7 @@ async def prune(broker: Broker, connection: Connection, message: wire.Message) -
         total += count
     while await broker.writer.do(lambda: replies.prune(broker.store, before, PRUNE_ROWS)):
         pass
+    await broker.stats.prune(before)
     return {"pruned": total}
 
 

@@ -2,7 +2,7 @@
 
 import json
 
-from hyperhive import approvals, ends, names
+from hyperhive import approvals, ends, models, names, orders
 from hyperhive.approvals import Effect
 from hyperhive.problem import Problem
 from hyperhive.store import Row, Store, now
@@ -113,6 +113,7 @@ def destroy(store: Store, name: str, kept: Row | None, effect: Effect) -> None:
     update = "update agent set destroyed_at = ?, kept = ?, status = '' where name = ?"
     store.db.execute(update, (now(), json.dumps(kept) if kept else None, name))
     store.release(name, "the agent was destroyed")
+    orders.forget(store, name, "the agent was destroyed")
     for row in store.rows("select id from request where agent = ? and state = 'pending'", name):
         approvals.end(store, row["id"], "withdrawn", names.SYSTEM, f"{name} was destroyed", effect)
     for row in store.rows("select * from question where state = 'open' and ? in (asker, asked)", name):
@@ -129,6 +130,8 @@ def forget(store: Store, name: str, reason: str) -> None:
     for state in ("queued", "leased"):  # written out, as each has an index of its own
         store.db.execute(f"{dropped} = '{state}'", (now(), reason, name))
     store.count()
+    orders.forget(store, name, reason)
+    models.forget(store, name)
     store.db.execute("delete from agent where name = ?", (name,))
 
 

@@ -188,3 +188,24 @@ def sessions(db: Database) -> None:
             created_at text not null, seen_at text not null, expires_at text not null
         ) strict;
     """)
+
+
+@migrations()
+def commands(db: Database) -> None:
+    db.executescript("""
+        create table model_override(
+            agent text primary key, model text not null, set_by text not null, set_at text not null,
+            until text, before text
+        ) strict;
+        create index model_override_until on model_override(until) where until is not null;
+        create table model_state(
+            agent text primary key, used text, asked text, refused text, refused_at text, error text
+        ) strict;
+        create table command(
+            id integer primary key autoincrement, agent text not null, command text not null,
+            asked_by text not null, asked_at text not null, turn integer, invocation text,
+            state text not null default 'queued', ended_at text, error text
+        ) strict;
+        create index command_open on command(agent) where state in ('queued', 'given');
+        create index command_ended on command(ended_at) where ended_at is not null;
+    """)

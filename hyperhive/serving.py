@@ -10,7 +10,8 @@ from pathlib import Path
 from systemd.daemon import listen_fds_with_names, notify
 
 from hyperhive import names, wake
-from hyperhive.broker import Agent, Broker
+from hyperhive.broker import Broker
+from hyperhive.live import Agent
 from hyperhive.problem import EX_CONFIG, Problem
 
 BACKLOG = 128

@@ -1,14 +1,17 @@
 """stats.db: telemetry, written on a thread of its own so that no analyst's query can hold up a message."""
 
 import asyncio
+import itertools
 import json
 import logging
 import sqlite3
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlite_utils import Database, Migrations
 
@@ -18,7 +21,12 @@ from hyperhive.problem import Problem
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
+T = TypeVar("T")
 BUSY_MS = 60_000  # a reader's long query delays this thread, nobody else
+EVENTS_MAX = 2000  # of one turn
+EVENTS_KEPT = 10_000  # of one agent, the newest
+TRIM_AFTER = 500  # new ones
+HISTORY_MAX = 512 * 1024  # characters of events in one answer
 
 migrations = Migrations("stats")
 
@@ -34,6 +42,20 @@ def first(db: Database) -> None:
             tokens_cache_write integer not null, cost_usd real not null, session text not null, error text,
             primary key(agent, number)
         ) strict;
+    """)
+
+
+@migrations()
+def turn_events(db: Database) -> None:
+    db.executescript("""
+        create table turn_events(
+            id integer primary key, agent text not null, number integer not null, invocation text not null,
+            n integer not null, at text not null, kind text not null, tool text, call text,
+            text text not null, bytes integer not null
+        ) strict;
+        create unique index turn_events_turn on turn_events(agent, number, invocation, n);
+        create index turn_events_agent on turn_events(agent);
+        create index turn_events_at on turn_events(at);
     """)
 
 
@@ -63,6 +85,7 @@ class Stats:
         self.path = path
         self.thread = ThreadPoolExecutor(1, "stats")
         self.db: sqlite3.Connection | None = None
+        self.new: Counter[str] = Counter()  # turn events since the oldest were deleted, by agent
         try:
             self.opened()
         except (sqlite3.Error, Problem) as e:
@@ -79,27 +102,97 @@ class Stats:
             self.db = db
         return self.db
 
+    async def do(self, work: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self.thread, work, *arguments)
+
     async def add_turn(self, turn: Row) -> None:
         row = turn | {"tools": json.dumps(turn["tools"])}
         columns = ", ".join(row)
         insert = f"insert or replace into turns({columns}) values ({', '.join(':' + c for c in row)})"  # noqa: S608
-        await asyncio.get_running_loop().run_in_executor(self.thread, self.insert, insert, row)
+        await self.do(self.insert, insert, [row])
 
-    def insert(self, statement: str, row: Row) -> None:
+    def insert(self, statement: str, rows: list[Row]) -> None:
         try:
-            self.opened().execute(statement, row)
+            db = self.opened()
+            db.execute("begin immediate")
+            with db:
+                db.executemany(statement, rows)
         except (sqlite3.Error, Problem) as e:
-            what = f"turn {row['number']} of {row['agent']}"
+            what = f"turn {rows[0]['number']} of {rows[0]['agent']}"
             print(f"Cannot record {what} in {self.path}: {e}, ignoring", file=sys.stderr)
 
     async def recent_turns(self, agent: str, limit: int) -> list[Row]:
-        loop = asyncio.get_running_loop()
-        rows = await loop.run_in_executor(self.thread, self.select, agent, limit)
-        return [row | {"tools": json.loads(row["tools"])} for row in rows]
-
-    def select(self, agent: str, limit: int) -> list[Row]:
         query = "select * from turns where agent = ? order by number desc limit ?"
+        return [shown(row) for row in await self.do(self.select, query, agent, limit)]
+
+    def select(self, query: str, *parameters: object) -> list[Row]:
         try:
-            return [dict(row) for row in self.opened().execute(query, (agent, limit))]
+            return [dict(row) for row in self.opened().execute(query, parameters)]
         except (sqlite3.Error, Problem) as e:
             raise Problem("storage", f"cannot read {self.path}: {e}") from e
+
+    # what was done in a turn
+
+    async def add_events(self, agent: str, events: list[Row]) -> None:
+        if events:
+            await self.do(self.insert_events, agent, events)
+
+    def insert_events(self, agent: str, events: list[Row]) -> None:
+        values = "agent, :number, :invocation, :n, :at, :kind, :tool, :id, :text, :bytes"
+        columns = values.replace(":id", "call").replace(":", "")
+        # A report that is repeated, as its answer was lost, adds nothing.
+        self.insert(f"insert or ignore into turn_events({columns}) values (:{values})", events)  # noqa: S608
+        self.new[agent] += len(events)
+        if self.new[agent] >= TRIM_AFTER:
+            self.new[agent] = 0
+            oldest = "select id from turn_events where agent = :agent order by id desc limit 1 offset :kept"
+            about = {"agent": agent, "number": events[0]["number"], "kept": EVENTS_KEPT}
+            self.insert(f"delete from turn_events where agent = :agent and id <= ({oldest})", [about])  # noqa: S608
+
+    async def history(self, agent: str, before: int, limit: int, events_before: int) -> list[Row]:
+        return await self.do(self.read_history, agent, before, limit, events_before)
+
+    def read_history(self, agent: str, before: int, limit: int, events_before: int) -> list[Row]:
+        """Newest first. A run that died has left a turn without a record, and its number to the next."""
+        place = "agent = ? and number < ?"
+        query = f"""
+            with one as (select number, invocation from turns where {place}
+                union select number, invocation from turn_events where {place})
+            select number, invocation from one where number in
+                (select distinct number from one order by number desc limit ?) order by number desc
+        """  # noqa: S608
+        found = self.select(query, agent, before, agent, before, limit)
+        left = HISTORY_MAX
+        for about in found:
+            one = (agent, about["number"], about["invocation"])
+            recorded = self.select(
+                "select * from turns where agent = ? and number = ? and invocation = ?", *one
+            )
+            about["turn"] = shown(recorded[0]) if recorded else None
+            about["events"], about["more"] = self.read_events(*one, events_before, left)
+            left = max(0, left - sum(len(each["text"]) for each in about["events"]))
+        return sorted(found, key=lambda about: (-about["number"], about["turn"] is None))
+
+    def read_events(
+        self, agent: str, number: int, invocation: str, before: int, room: int
+    ) -> tuple[list[Row], bool]:
+        """The last that there is room for, oldest first, and whether there are more before them."""
+        query = """
+            select agent, number, invocation, n, at, kind, tool, call id, text, bytes from turn_events
+            where agent = ? and number = ? and invocation = ? and n < ? order by n desc
+        """
+        rows = self.select(query, agent, number, invocation, before)
+        kept = [row for row, size in zip(rows, sums(rows), strict=True) if size <= room]
+        return kept[::-1], len(kept) < len(rows)
+
+    async def prune(self, before: str) -> None:
+        about = {"before": before, "agent": "all", "number": 0}
+        await self.do(self.insert, "delete from turn_events where at < :before", [about])
+
+
+def shown(turn: Row) -> Row:
+    return turn | {"tools": json.loads(turn["tools"])}
+
+
+def sums(rows: list[Row]) -> Iterator[int]:
+    return itertools.accumulate(len(row["text"]) for row in rows)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hyperhive import operations, operations_watch, runs
+from hyperhive import operations, operations_turns, operations_watch, runs
 from hyperhive.broker import Broker
 from tests import wire_page
 from tests.crash_points import MODULES
@@ -215,7 +215,7 @@ def names_in(pattern: str) -> set[str]:
         (
             "MAIL FROM THE SYSTEM",
             "mail",
-            names_in(r'"event": "(\w+)"') | {*operations.TROUBLE.values()} | runs.MAILED,
+            names_in(r'"event": "(\w+)"') | {*operations_turns.TROUBLE.values()} | runs.MAILED,
         ),
     ],
     ids=["events", "mail"],

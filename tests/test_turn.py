@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperhive import turn, wire
-from hyperhive.operations import turn_record
+from hyperhive.operations_turns import turn_record
 
 INIT = '{"type":"system","subtype":"init","session_id":"5f3d","model":"claude-sonnet-5-5"}'
 GOOD = (

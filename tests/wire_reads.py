@@ -109,7 +109,30 @@ class Reader:
         elif getattr(node.value.func, "attr", "") == "split":
             self.env[name] = self.value(node.value)
 
+    def objects_of(self, node: ast.DictComp | ast.ListComp) -> bool:
+        """`[f(each) for each in wire.get(message, 'events', list)]`, where f reads an object."""
+        (generator,) = node.generators
+        source, each = generator.iter, node.elt if isinstance(node, ast.ListComp) else None
+        if not (isinstance(source, ast.Call) and isinstance(each, ast.Call)):
+            return False
+        target = resolve(each.func, self.function)
+        if (
+            not is_ours(target)
+            or target in GETTERS
+            or ast.unparse(each.args[0]) != ast.unparse(generator.target)
+        ):
+            return False
+        self.visit(source)
+        (parameter,) = inspect.signature(target).parameters
+        inner = Reader(self.socket, target, {}, {parameter: ""}).read()
+        shape = ", ".join(f"{name}: {kind}" for name, kind in inner.items())
+        path = f"{self.objects[ast.unparse(source.args[0])]}{ast.literal_eval(source.args[1])}"
+        self.fields[path] = self.fields[path].replace("?", f"{{{shape}}}")
+        return True
+
     def loop(self, node: ast.DictComp | ast.ListComp) -> None:
+        if self.objects_of(node):
+            return
         (generator,) = node.generators
         self.visit(generator.iter)
         values = self.value(generator.iter)

@@ -111,6 +111,36 @@ def turns(tour: Tour) -> None:
         time.sleep(0.01)
 
 
+def commands(tour: Tour) -> None:
+    """ada's model is refused, her turn cancelled, and what is left is done between two turns."""
+    for model in ("opus", "nosuch", None):
+        tour.ok(
+            "operator",
+            "model",
+            agent="ada",
+            model=model,
+            **({"until": "2100-01-01T00:00:00Z"} if model else {}),
+        )
+        if model == "opus":
+            tour.ok("ada", "turn", **RECORD | {"number": 1, "asked": "opus"})
+        elif model:
+            tour.ok("ada", "model_refused", model=model, error="not found")
+            tour.ok("operator", "model", agent="ada")
+    tour.ok("operator", "send", to="ada", body="cancelled")
+    tour.recv("ada")
+    tour.ok("ada", "progress", number=2, text="Bash", model="opus")
+    tour.ok("ada", "listen", number=2)
+    happened = {"n": 1, "kind": "tool", "tool": "Bash", "id": "toolu_1", "text": "{}", "bytes": 2}
+    tour.ok("ada", "turn_events", number=2, events=[happened])
+    tour.ok("operator", "turns", agent="ada")
+    tour.ok("operator", "command", agent="ada", command="cancel")
+    tour.ok("ada", "turn", **RECORD | {"number": 2, "outcome": "cancelled"})
+    tour.ok("operator", "command", agent="ada", command="compact")
+    for given in tour.ok("ada", "recv")["commands"]:
+        tour.ok("ada", "command_done", command=given["id"], error="nothing to compact")
+    tour.ok("operator", "turns", agent="ada")
+
+
 def loose_ends(tour: Tour) -> None:
     number = tour.ok("ada", "ask", question="which?", options=["a", "b"], ttl=600, to="bob")["question"]
     tour.ok("ada", "remind", message="soon", delay=1)
@@ -259,6 +289,7 @@ STOPS: tuple[Callable[[Tour], None], ...] = (
     mail,
     failures,
     turns,
+    commands,
     loose_ends,
     system,
     runs,

@@ -1,0 +1,62 @@
+"""What the broker knows of an agent while it runs, and nobody needs to know of afterwards."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+from hyperhive.connection import Connection
+from hyperhive.store import Row
+
+EVENTS_BURST = 4 * 1024 * 1024  # bytes of turn events at once,
+EVENTS_RATE = 256 * 1024  # and in a second, from one agent
+
+
+@dataclass(eq=False)
+class Waiter:
+    connection: Connection
+    limit: int
+    future: asyncio.Future[list[Row]]
+
+
+@dataclass
+class Budget:
+    """How much an agent may still report now."""
+
+    left: float = EVENTS_BURST
+    at: float = field(default_factory=time.monotonic)
+
+    def take(self, size: int) -> bool:
+        now = time.monotonic()
+        self.left = min(EVENTS_BURST, self.left + (now - self.at) * EVENTS_RATE)
+        self.at = now
+        if size > self.left:
+            return False
+        self.left -= size
+        return True
+
+
+@dataclass(eq=False)
+class Agent:
+    name: str
+    role: str
+    uid_base: int
+    send_to: frozenset[str]  # the names it may write to; 'all' is everybody
+    run: Connection | None = None  # the harness
+    leaving: bool = False  # it said asleep and was told to go
+    woken: float | None = None  # when the byte went into the FIFO, until a harness says hello
+    doing: str | None = None
+    turn: int | None = None  # the number of the one that runs
+    using: str | None = None  # the model that claude was last switched to, in this run
+    ears: set[Connection] = field(default_factory=set)  # hear of what is meant for the turn that runs
+    budget: Budget = field(default_factory=Budget)
+    waiters: list[Waiter] = field(default_factory=list)
+    releasing: asyncio.Task[None] | None = None
+    connections: set[Connection] = field(default_factory=set)
+    kept_back: bool = False  # its mail, while a change of it is carried out
+    brief: bool = False  # it slept when that began
+    settling: list[asyncio.Future[None]] = field(default_factory=list)
+
+    def over(self) -> None:
+        """Its run has ended."""
+        self.run, self.leaving, self.doing, self.releasing = None, False, None, None
+        self.turn, self.using = None, None
