@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from hyperhive.agent_toml import HIVE_SERVER, Agent
 
@@ -31,11 +31,23 @@ class Silent(Exception):
     """Nothing came for too long."""
 
 
+class Aside(Protocol):
+    """What else to attend to while claude works; it may raise an error of its own, which ends the wait."""
+
+    def reading(self) -> Sequence[int]: ...
+
+    def writing(self) -> Sequence[int]: ...
+
+    def serve(self, readable: Sequence[int], writable: Sequence[int]) -> bool: ...
+
+
 @dataclass(frozen=True)
 class Limits:
     line: int = 32 * 1024 * 1024  # bytes; a tool's result comes back as one line
     turn: int = 512 * 1024 * 1024  # bytes of output in one turn
     interrupt: float = 5.0  # seconds that an interrupted turn has to end; it takes 20 ms
+    cancel: float = 1.5  # the same, when somebody waits for it
+    switch: float = 20.0  # seconds that another model has to be agreed on with the endpoint
     proof: float = 5.0  # seconds that it has to answer before its first turn; it takes half a second
 
 
@@ -117,8 +129,9 @@ def environment(setup: Setup) -> dict[str, str]:
 class Claude:
     """From its start to its end, with everything it started. Only a cage's first process may have one."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, aside: Aside) -> None:
         self.session = setup.session
+        self.aside = aside
         self.limits = setup.limits
         self.spoke = False
         self.begun = False  # the turn that it was last given
@@ -160,11 +173,22 @@ class Claude:
                 if event.get("type") == "result":
                     return
 
-    def interrupted(self) -> Iterator[Event]:
+    def set_model(self, model: str) -> Event:
+        """Between two turns: how it answers, {subtype: success} or {subtype: error, error, error_code}."""
+        end = time.monotonic() + self.limits.switch
+        request = {"subtype": "set_model", "model": model}
+        self.say({"type": "control_request", "request_id": f"model {model}", "request": request}, end)
+        for event in self.events(math.inf, end):
+            response = event.get("response")
+            if isinstance(response, dict) and response.get("request_id") == f"model {model}":
+                return response
+        raise Ended("it never answered")
+
+    def interrupted(self, patience: float) -> Iterator[Event]:
         """What is left of the turn, if it stops."""
         if not self.begun:
             raise Ended("it did not begin the turn")
-        end = time.monotonic() + self.limits.interrupt
+        end = time.monotonic() + patience
         self.say(INTERRUPT, end)
         for event in self.events(math.inf, end):
             yield event
@@ -203,15 +227,18 @@ class Claude:
     def wait(self, end: float, writing: Sequence[int] = ()) -> bool:
         """Until it has said something, or takes something (True)."""
         left = max(0.0, end - time.monotonic())
-        readable, writable, _ = select.select([self.stdout, self.death], writing, [], left)
+        aside, more = self.aside.reading(), self.aside.writing()
+        readable, writable, _ = select.select([self.stdout, self.death, *aside], [*writing, *more], [], left)
         reap(self.process.pid)
+        takes = any(fd in writable for fd in writing)
         if self.stdout in readable:
             self.read()
-        elif readable:  # and its stdout has no end: what it left behind holds it open
+        elif self.death in readable:  # and its stdout has no end: what it left behind holds it open
             raise Ended(self.how_it_ended())
-        elif not writable:
+        elif not (readable or writable):
             raise Silent
-        return bool(writable)
+        self.aside.serve(readable, writable)
+        return takes
 
     def read(self) -> None:
         data = os.read(self.stdout, 1024 * 1024)

@@ -14,10 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hyperhive import agent_toml, claude, mail, settings, turn, wire
+from hyperhive import agent_toml, claude, mail, narration, settings, turn, wire
 from hyperhive.claude import LIMITS, Limits
 from hyperhive.client import Client
+from hyperhive.ear import Cancelled, Ear
+from hyperhive.model_choice import choose
 from hyperhive.problem import EX_CONFIG, Problem
+from hyperhive.session import Session
 
 FIFO = 3  # what systemd's socket unit hands over, through nspawn
 MESSAGES_MAX = 20  # in one turn
@@ -85,21 +88,22 @@ class Harness:
         self.places = places
         self.invocation = invocation
         self.agent = agent_toml.read(places.config / agent_toml.FILE)
-        self.session_file = places.home / ".hyperhive-session"
         hello = {"role": "harness", "invocation": invocation}
         self.watchdog = Watchdog(places.watchdog)
         # A broker that is away is no fault of ours.
         self.broker = Client(places.socket, hello=hello, patience=FOREVER, waiting=self.watchdog.feed)
         # What is only nice to know must not hold up a turn when the broker is away.
         self.news = Client(places.socket, hello=hello | {"role": "tool"}, patience=0)
-        self.claude: claude.Claude | None = None
+        self.ear = Ear(places.socket, hello | {"role": "tool"})
+        self.session = Session(places.home / ".hyperhive-session", self.setup, self.ear)
         self.lock = threading.Lock()  # of the broker's connection
         self.hello = self.broker.greet()
         self.turns: int = self.hello["turns"]
+        self.models: wire.Message = self.hello["models"]  # what decides which one is used
         self.brief: bool = self.hello["brief"]  # started to see whether it comes up: sleep at once again
+        self.shown = self.models["last"]  # the model that the broker knows to be used
         self.failures = 0  # of the endpoint, one after the other
         self.at_once = MESSAGES_MAX
-        self.cost = 0.0  # of the running claude process, as of the last turn
 
     def ask(self, op: str, **fields: Any) -> wire.Message:
         with self.lock:
@@ -124,7 +128,7 @@ class Harness:
         tell_systemd("READY=1\nSTATUS=awake")
         while (got := self.next_mail(fifo))["messages"]:
             self.take_turn(got["messages"], got["waiting"])
-        self.end_claude()
+        self.session.end()
 
     def next_mail(self, fifo: int) -> wire.Message:
         """What recv gives; no messages when it is time to sleep."""
@@ -134,6 +138,9 @@ class Harness:
             wait = min(left, wire.RECV_WAIT_MAX)
             got = self.ask("recv", wait_seconds=wait, max=self.at_once)
             self.watchdog.feed()
+            self.models = got["models"]
+            for command in got["commands"]:
+                self.carry_out(command)
             if got["messages"]:
                 self.brief = False
                 return got
@@ -142,34 +149,44 @@ class Harness:
                 if self.ask("asleep")["sleep"]:
                     return got
 
+    def carry_out(self, command: wire.Message) -> None:
+        """What the operator wants done between two turns."""
+        self.brief = False
+        tell_systemd(f"STATUS={command['command']}")
+        error = ""
+        if command["command"] == "compact":
+            error = self.session.compact(self.safe_model(), self.agent.turn_timeout, self.watchdog.feed)
+        else:
+            self.session.forget()
+            self.start()
+        self.ask("command_done", command=command["id"], error=error)
+        tell_systemd(f"STATUS={command['command']}: {error or 'done'}")
+
     # claude
 
-    def start(self) -> claude.Claude:
-        if not self.claude:
-            session = claude.read_session(self.session_file)
-            self.claude = claude.Claude(
-                claude.Setup(
-                    program=self.runner(),
-                    model=self.agent.model or self.hello["model"],
-                    agent=self.agent,
-                    prompt=prompt(self.places, self.hello["role"]),
-                    mcp=self.places.mcp,
-                    role=self.hello["role"],
-                    config=self.places.config,
-                    session=session,
-                    base_url=self.places.base_url,
-                    socket=self.places.socket,
-                    invocation=self.invocation,
-                    folder=self.places.runtime,
-                    limits=self.places.limits,
-                )
-            )
-            self.cost = 0.0
-        return self.claude
+    def setup(self, model: str, session: str | None) -> claude.Setup:
+        return claude.Setup(
+            program=self.runner(),
+            model=model,
+            agent=self.agent,
+            prompt=prompt(self.places, self.hello["role"]),
+            mcp=self.places.mcp,
+            role=self.hello["role"],
+            config=self.places.config,
+            session=session,
+            base_url=self.places.base_url,
+            socket=self.places.socket,
+            invocation=self.invocation,
+            folder=self.places.runtime,
+            limits=self.places.limits,
+        )
 
     def runner(self) -> str:
         own = self.agent.program
         return os.fspath(self.places.config / "bin" / own) if own else self.places.claude
+
+    def start(self) -> claude.Claude:
+        return self.session.start(self.safe_model())
 
     def prove(self) -> None:
         """hive-apply waits for READY=1, and takes back a change with which claude does not come up."""
@@ -177,22 +194,41 @@ class Harness:
         try:
             process.prove()
         except claude.Ended as e:
-            self.end_claude()
+            self.session.end()
             status = process.process.returncode
             raise Problem("no-claude", f"claude: {e} (exit status {status})") from e
 
-    def end_claude(self) -> None:
-        if self.claude:
-            self.claude.end()
-            self.claude = None
+    # which model
 
-    def forget_session(self) -> None:
-        self.end_claude()
-        self.session_file.unlink(missing_ok=True)
+    def model(self) -> str:
+        about = self.models
+        last, refused = about["last"], about["refused"]
+        return choose(about["override"], self.agent.model, self.hello["model"], last, refused)[0]
 
-    def keep_session(self, session: str) -> None:
-        if session and session != claude.read_session(self.session_file):
-            claude.write_session(self.session_file, session)
+    def safe_model(self) -> str:
+        """One that the endpoint is known to take, where there is one: another is tried before the next turn,
+        and if it is refused, this one is still there."""
+        return self.models["last"] or self.model()
+
+    def switch(self, this: turn.Turn) -> None:
+        while (model := self.model()) != self.session.model:
+            refused, error = self.session.switch(model)
+            if refused:
+                self.refused(model, error)
+                if self.model() == model:
+                    return  # and there is no other
+            elif error:
+                print(f"Cannot switch to {model} in turn {this.number}: {error}, ignoring", file=sys.stderr)
+                return
+
+    def refused(self, model: str, error: str) -> None:
+        self.models = self.ask("model_refused", model=model, error=error)["models"]
+
+    def other_model(self, this: turn.Turn) -> bool:
+        """Only the turn has shown that there is none of that name; is there another to try?"""
+        if this.no_such_model and self.session.model == self.model():
+            self.refused(self.session.model, this.error)
+        return this.no_such_model and self.model() != self.session.model
 
     # a turn
 
@@ -203,8 +239,11 @@ class Harness:
         self.show(this, f"reading {len(messages)} from {messages[0]['from']}")
         blocks = [mail.block(message) for message in messages]
         text = turn.wake_prompt(blocks, waiting, redelivered=any(m["redelivered"] for m in messages))
+        self.ear.begin(this.number)
+        self.ear.report([narration.one("status", f"reading {len(messages)} from {messages[0]['from']}")])
         while not self.converse(this, text):
-            pass  # at most twice: for a claude that had ended already, and for a session that is gone
+            pass  # at most once for a claude that had ended already, a session that is gone, and each model
+        self.ear.end()
         self.close_turn(this, began)
 
     def converse(self, this: turn.Turn, text: str) -> bool:
@@ -212,10 +251,14 @@ class Harness:
         process = self.start()
         spoke = process.spoke
         try:
+            self.switch(this)
+            process = self.start()  # it may be another
+            self.show_model(this)
             for event in process.turn(text, self.agent.turn_timeout):
                 self.watchdog.feed()
+                self.ear.report(narration.told(event))
                 if not spoke and process.session and turn.no_conversation(event):
-                    self.forget_session()
+                    self.session.forget()
                     return False
                 if doing := turn.note(this, event):
                     self.show(this, doing)
@@ -224,26 +267,29 @@ class Harness:
                 if this.retry_after > self.agent.turn_timeout / 2:
                     self.interrupt(this, process, "rate-limited", "the endpoint asks for a longer wait")
                     break
+        except Cancelled:
+            self.interrupt(this, process, "cancelled", "")
         except claude.Silent:
             self.interrupt(this, process, "timed-out", f"silent for {self.agent.turn_timeout} s")
         except claude.Ended as e:
             if spoke and not process.begun:
                 print("claude had ended when the mail came, starting it again", file=sys.stderr)
-                self.end_claude()
+                self.session.end()
                 return False
             self.broke(this, process, str(e))
-        return True
+        return not self.other_model(this)
 
     def interrupt(self, this: turn.Turn, process: claude.Claude, outcome: str, why: str) -> None:
+        limits = self.places.limits
         try:
-            for event in process.interrupted():
+            for event in process.interrupted(limits.cancel if outcome == "cancelled" else limits.interrupt):
                 turn.note(this, event)
         except (claude.Silent, claude.Ended):
-            self.end_claude()
+            self.session.end()
         this.outcome, this.error = outcome, why
 
     def broke(self, this: turn.Turn, process: claude.Claude, why: str) -> None:
-        self.end_claude()
+        self.session.end()
         status = process.process.returncode
         this.outcome, this.error = "crashed", f"claude: {why} (exit status {status})"
         if not process.spoke:
@@ -252,11 +298,12 @@ class Harness:
             raise Problem("no-claude", this.error)
 
     def close_turn(self, this: turn.Turn, began: float) -> None:
-        cost, self.cost = max(0.0, this.total_cost - self.cost), this.total_cost or self.cost
+        before = self.session.cost
+        cost, self.session.cost = max(0.0, this.total_cost - before), this.total_cost or before
         record = turn.record(this, round((time.monotonic() - began) * 1000), cost)
-        self.ask("turn", **record)
-        self.keep_session(this.session)
-        if this.outcome in ("ok", "compacted"):
+        self.ask("turn", **record, asked=self.session.model)
+        self.session.keep(this.session)
+        if this.outcome in turn.WELL:
             self.ask("ack")
             self.failures, self.at_once = 0, MESSAGES_MAX
             tell_systemd(f"STATUS=turn {this.number} {this.outcome}")
@@ -264,7 +311,7 @@ class Harness:
         forgive = this.endpoint_failed or this.outcome in turn.NOT_THE_MAILS_FAULT
         self.ask("fail", reason=turn.clip(f"{this.outcome}: {this.error}", 400), count=not forgive)
         if this.outcome == "prompt-too-long":
-            self.forget_session()  # compacting did not help; the next run of the turn begins afresh
+            self.session.forget()  # compacting did not help; the next run of the turn begins afresh
         self.failures = self.failures + 1 if forgive else 0
         self.at_once = 1  # the one that does the harm must not take the others with it
         if forgive:
@@ -272,16 +319,22 @@ class Harness:
 
     def rest(self, seconds: float, this: turn.Turn) -> None:
         tell_systemd(f"STATUS=turn {this.number} {this.outcome}; trying again in {seconds:.0f} s")
-        # The endpoint gives no sign when it is well again: this is a wait for time, and nothing shortens it.
+        # The endpoint gives no sign when it is well again: this is a wait for time.
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self.watchdog.feed()
-            threading.Event().wait(min(left, wire.RECV_WAIT_MAX))
+            if self.ear.wait(min(left, wire.RECV_WAIT_MAX)):
+                return  # another model is to be used, whose endpoint may be well
 
-    def show(self, this: turn.Turn, doing: str) -> None:
+    def show_model(self, this: turn.Turn) -> None:
+        if self.session.model != self.shown:
+            self.shown = self.session.model
+            self.show(this, f"asking {turn.harmless(self.shown)}", model=self.shown)
+
+    def show(self, this: turn.Turn, doing: str, **more: Any) -> None:
         tell_systemd(f"STATUS=turn {this.number}: {doing}")
         try:
-            self.news.call("progress", number=this.number, text=doing)
+            self.news.call("progress", number=this.number, text=doing, **more)
         except Problem as e:
             print(f"Cannot tell the broker what the turn does: {e}, ignoring", file=sys.stderr)
 

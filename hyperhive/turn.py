@@ -8,7 +8,10 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 Event = dict[str, Any]
 
-OUTCOMES = "ok compacted prompt-too-long rate-limited auth-failed refused timed-out crashed".split()
+OUTCOMES = (
+    "ok compacted cancelled prompt-too-long rate-limited auth-failed refused timed-out crashed".split()
+)
+WELL = ("ok", "compacted", "cancelled")  # the mail is done
 # The endpoint's doing, not the messages': they go back without counting an attempt.
 NOT_THE_MAILS_FAULT = {"rate-limited", "auth-failed"}
 WAIT_MAX = 600.0  # seconds
@@ -27,6 +30,7 @@ class Turn:
     outcome: str = ""
     error: str = ""
     endpoint_failed: bool = False
+    no_such_model: bool = False
     retry_after: float = 0.0  # seconds
     compacted: bool = False
     tools: Counter[str] = field(default_factory=Counter)
@@ -118,6 +122,7 @@ def outcome_of(turn: Turn, event: Event) -> str:
         return "auth-failed"
     if status in (429, 529):
         return "rate-limited"
+    turn.no_such_model = status == 404 and event.get("api_error_type") == "not_found_error"
     # The endpoint is away or answers nonsense; a bad request (400) may well be the messages' doing.
     turn.endpoint_failed = bool(event.get("api_error")) or (isinstance(status, int) and status >= 500)
     return "crashed"

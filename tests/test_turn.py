@@ -85,8 +85,8 @@ def test_every_end_has_its_name(lines: list[str], outcome: str, endpoint: bool) 
 
 
 def test_the_outcomes_are_those_that_the_broker_knows() -> None:
-    # 'timed-out' is the harness's own: the stream cannot say it
-    assert {outcome for _, outcome, _ in OUTCOMES} | {"timed-out"} == set(turn.OUTCOMES)
+    # these two are the harness's own: the stream cannot say them
+    assert {outcome for _, outcome, _ in OUTCOMES} | {"timed-out", "cancelled"} == set(turn.OUTCOMES)
 
 
 def test_the_record_is_one_that_the_broker_takes() -> None:
