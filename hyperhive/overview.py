@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from hyperhive import approvals, ends, names, outcomes
+from hyperhive import approvals, ends, models, names, outcomes
 from hyperhive.store import QUEUED, Row, Store, now
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def agent(broker: Broker, row: Row) -> Row:
     del row["destroyed_at"], row["kept"]
     row["send_to"] = json.loads(row["send_to"])
     row |= {"awake": live.run is not None, "doing": live.doing, "waiting": broker.store.queued[live.name]}
-    return row | {"state": state(broker, row)}
+    status = models.status(broker.store, live.name, broker.default_model, live.using)
+    return row | {"state": state(broker, row), "model_status": status}
 
 
 def state(broker: Broker, row: Row) -> str:

@@ -33,6 +33,7 @@ STATUS = {
     "conflict": 409,
     "exists": 409,
     "not-pending": 409,
+    "not-running": 409,
     "line-too-long": 413,
     "too-large": 413,
     "wrong-type": 415,

@@ -1,6 +1,6 @@
 """What hive-web does for the operator: the table of actions, each an operation of the broker."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hyperhive import wire
@@ -23,6 +23,7 @@ class Action:
     done: str  # for a form's reader; may name fields of the request and the answer
     fields: dict[str, Field]
     waits: bool = False  # the broker answers when it is carried out
+    always: dict[str, str] = field(default_factory=dict)  # fields of the operation
 
 
 AGENT = Field("text", "an agent's name")
@@ -139,6 +140,37 @@ ACTIONS: dict[str, Action] = {
         "What was kept of {agent} is being deleted: request {request}.",
         {"agent": AGENT, "confirm": Field("text", "its name again")},
     ),
+    "model": Action(
+        "model",
+        "Have an agent use another model from its next turn on.",
+        "{agent} is to use {next}: {state}.",
+        {
+            "agent": AGENT,
+            "model": Field("text", "which; agent.toml's or the hive's without one", optional=True),
+            "until": Field("text", "when that ends, in ISO 8601", optional=True),
+        },
+    ),
+    "cancel-turn": Action(
+        "command",
+        "Stop the turn that runs. Its mail is done, and who sent it is told.",
+        "Turn {turn} of {agent} is being stopped.",
+        {"agent": AGENT},
+        always={"command": "cancel"},
+    ),
+    "compact": Action(
+        "command",
+        "Compact the session of an agent, before its next turn.",
+        "The session of {agent} is compacted before its next turn.",
+        {"agent": AGENT},
+        always={"command": "compact"},
+    ),
+    "new-session": Action(
+        "command",
+        "Have an agent begin a new session with its next turn.",
+        "{agent} begins a new session with its next turn.",
+        {"agent": AGENT},
+        always={"command": "new-session"},
+    ),
     "sign-out": Action(
         "sign_out",
         "End a session, or all of them.",
@@ -167,10 +199,10 @@ def from_json(action: Action, body: bytes) -> wire.Message:
 def from_form(action: Action, form: dict[str, list[str]]) -> wire.Message:
     """A form has only texts; what was left empty was not said."""
     found: dict[str, Any] = {}
-    for name, field in {**action.fields, "key": KEY}.items():
+    for name, about in {**action.fields, "key": KEY}.items():
         values = [value for value in form.get(name, []) if value.strip()]
         if values:
-            found[name] = converted(name, field, values)
+            found[name] = converted(name, about, values)
     return found
 
 

@@ -16,6 +16,7 @@ from hyperhive.wire import Message
 
 YEAR = 365 * 24 * 3600
 RECENT = 50
+TURNS = 10
 DECIDED = 15  # requests; the last ones, whatever became of them
 
 # GET /api/…: what the operation of the same name answers, and which of its fields the query may have.
@@ -46,6 +47,17 @@ LISTS: dict[str, tuple[str, str, dict[str, web_api.Field]]] = {
         "approvals",
         "Requests to change agents, newest first.",
         {"state": web_api.Field("text", "as pending", optional=True), "agent": AGENT, **PAGED},
+    ),
+    "history": (
+        "turns",
+        "An agent's turns and what happened in them, newest first.",
+        {
+            "agent": web_api.AGENT,
+            **PAGED,
+            "events_before": web_api.Field(
+                "number", "only events older than this one of a turn", optional=True
+            ),
+        },
     ),
     "changes": (
         "history",
@@ -115,8 +127,9 @@ class Routes:
             history = broker.call("history", agent=agent, limit=RECENT)["history"]
             ends = broker.call("loose_ends", agent=agent)["loose_ends"]
             mails = broker.call("mail", agent=agent, limit=RECENT)["messages"]
+            turns = broker.call("turns", agent=agent, limit=TURNS, **query({"before": BEFORE}))["turns"]
         mails = [overview.clipped(row) for row in mails]
-        lists = {"history": history, "ends": ends, "mails": mails}
+        lists = {"history": history, "ends": ends, "mails": mails, "turns": turns}
         return page("agent.tpl", state=self.state.look(), shown=shown, **lists)
 
     def request(self, number: int) -> HTTPResponse:
@@ -198,7 +211,9 @@ class Routes:
         return as_json(self.pool.call(op, **query(fields)))
 
     def act(self, name: str, action: web_api.Action) -> HTTPResponse:
-        said = self.said(action)
+        said = self.said(action) | action.always
+        if action.op == "model":
+            said.setdefault("model", None)  # left out, it would only be read
         if action.op == "sign_out" and not said:
             said = {"session": request.environ["hive.session"].id}
         try:

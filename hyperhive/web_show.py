@@ -14,6 +14,12 @@ from hyperhive.wire import Message
 __all__ = ["counted", "size"]
 
 DIFF = {"+": "add", "-": "del", "@": "hunk"}
+SOURCES = {
+    "override": "the operator's word",
+    "agent.toml": "from agent.toml",
+    "hive": "the hive's default",
+    "before": "as before, because another was refused",
+}
 RISKS = {"higher": "higher risk", "lower": "lower risk", "same": "same risk"}
 # What a word for a state looks like; the word itself always stands beside the colour.
 LOOKS = {
@@ -100,12 +106,9 @@ def crashes(runs: list[Message]) -> list[Message]:
     return [run for run in runs if run["event"] in ("container_crash", "quarantined")]
 
 
-def model(agent: Message) -> str:
-    """The one that its next turn will use."""
-    status = agent.get("model")
-    if isinstance(status, dict):
-        return str(status["next"] or status["now"] or "the hive's default")
-    return str(status or "the hive's default")
+def queued(status: Message) -> bool:
+    """Whether its next turn will use another model than it did, or than it was told."""
+    return bool(status["state"] == "queued" and (status["now"] or status["set_by"]))
 
 
 def anchor(waits: Message) -> str:

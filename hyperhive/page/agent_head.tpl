@@ -1,4 +1,4 @@
-% model = agent["model"] if isinstance(agent["model"], dict) else {}
+% model = agent["model_status"]
 <section id="about">
 <div class="head"><h1>{{name}}</h1> <span class="pill {{show.look(agent["state"])}}" data-state="{{name}}" data-word="{{agent["state"]}}">{{agent["state"]}}</span>
 <span class="doing" data-doing="{{name}}">{{agent["doing"] or ""}}</span></div>
@@ -7,15 +7,14 @@
 % if agent["status"]:
 <dt>Says</dt><dd>{{agent["status"]}} <time datetime="{{agent["status_at"]}}">{{age(agent["status_at"])}} ago</time></dd>
 % end
-<dt>Model</dt><dd id="model">{{show.model(agent)}}
-% if model:
-<span class="{{"wait" if model["state"] == "queued" else "good"}}">{{"queued: takes effect with the next turn" if model["state"] == "queued" else "active"}}</span>
+<dt>Model</dt><dd id="model">{{model["next"]}}
+<span class="{{"wait" if show.queued(model) else "good"}}">{{"queued: takes effect with the next turn" if show.queued(model) else "active" if model["now"] else ""}}</span>
+<span class="small calm">{{show.SOURCES[model["from"]]}}</span>
 % if model["set_by"]:
 <span class="small calm">set by {{model["set_by"]}} <time datetime="{{model["set_at"]}}">{{age(model["set_at"])}} ago</time>{{f", until {show.clock(model['until'])}" if model["until"] else ""}}</span>
 % end
 % if model["refused"]:
 <span class="bad">{{model["refused"]["model"]}} was refused: {{model["refused"]["error"]}}</span>
-% end
 % end
 </dd>
 <dt>Mail</dt><dd>{{agent["waiting"]}} queued, {{agent["leased"]}} in a turn</dd>

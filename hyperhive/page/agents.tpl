@@ -10,7 +10,7 @@
 <h3><a href="/agent/{{agent["name"]}}">{{agent["name"]}}</a></h3>
 <div><span class="pill {{show.look(agent["state"])}}" data-state="{{agent["name"]}}" data-word="{{agent["state"]}}">{{agent["state"]}}</span></div>
 <div><span class="doing" data-doing="{{agent["name"]}}">{{agent["doing"] or agent["status"] or agent["description"] or ""}}</span></div>
-<div class="small calm">{{show.model(agent)}}{{" (queued)" if isinstance(agent["model"], dict) and agent["model"]["state"] == "queued" else ""}}</div>
+<div class="small calm">{{agent["model_status"]["next"]}}{{" (queued)" if show.queued(agent["model_status"]) else ""}}</div>
 <div class="small calm">\\
 % if mail:
 <span class="wait">{{show.counted(mail, "message")}} waiting</span> · \\

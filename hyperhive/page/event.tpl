@@ -1,7 +1,7 @@
 % text = event["text"]
 % more = event["bytes"] - len(text.encode())
 % lines = show.changed(event) if event["kind"] == "tool" else []
-<li id="event-{{turn["number"]}}-{{event["n"]}}" class="{{event["kind"]}}">
+<li id="event-{{turn["number"]}}-{{turn["invocation"][:8]}}-{{event["n"]}}" class="{{event["kind"]}}">
 % if event["kind"] == "tool":
 % if lines:
 <p class="small"><b>{{event["tool"]}}</b> <code>{{show.brief(event)}}</code></p>
@@ -14,7 +14,7 @@
 % elif event["kind"] == "thinking":
 <details><summary class="calm">thinks</summary><p class="body">{{text}}</p></details>
 % else:
-<p class="body">{{text}}</p>
+<p class="body {{"calm small" if event["kind"] == "status" else ""}}">{{text}}</p>
 % end
 % if more > 0:
 <p class="small calm">… {{more}} bytes more, which were not kept</p>

@@ -4,7 +4,7 @@
 
 const EVENTS = ["mail", "delivered", "done", "requeued", "dead", "woken", "awake", "asleep", "turn", "turn_event",
   "status", "approval", "spawned", "question", "question_answered", "container_crash", "quarantined", "started",
-  "recovered", "finished", "stopped", "model", "session", "progress"];
+  "recovered", "finished", "stopped", "model", "command", "session", "progress"];
 const REST = 250; // milliseconds between two fetches of the page
 const ANEW = 20000; // how long ago things were is told anew
 const LINGER = 10000; // how long the result of an action stays when what it was done to is gone

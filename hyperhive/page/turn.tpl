@@ -1,22 +1,24 @@
-% ended = turn.get("outcome")
-<li id="turn-{{turn["number"]}}" class="turn">
+<li id="turn-{{turn["number"]}}-{{turn["invocation"][:8]}}" class="turn">
 <div class="head"><h3>Turn {{turn["number"]}}</h3>
-<span class="pill {{show.look(ended) if ended else "busy"}}">{{ended or "running"}}</span>
-<span class="calm small"><time datetime="{{turn["started_at"]}}">{{age(turn["started_at"])}} ago</time>\\
-% if ended:
-, took {{f"{turn['duration_ms'] / 1000:.1f}"}} s, {{turn["model"]}}, {{turn["tokens_in"] + turn["tokens_cache_read"] + turn["tokens_cache_write"]}} tokens in, {{turn["tokens_out"]}} out{{f", ${turn['cost_usd']:.2f}" if turn["cost_usd"] else ""}}\\
+% if record:
+<span class="pill {{show.look(record["outcome"])}}">{{record["outcome"]}}</span>
+<span class="calm small"><time datetime="{{record["started_at"]}}">{{age(record["started_at"])}} ago</time>, took {{f"{record['duration_ms'] / 1000:.1f}"}} s, {{record["model"]}}, {{record["tokens_in"] + record["tokens_cache_read"] + record["tokens_cache_write"]}} tokens in, {{record["tokens_out"]}} out{{f", ${record['cost_usd']:.2f}" if record["cost_usd"] else ""}}</span>
+% else:
+<span class="pill busy">{{"running" if agent["state"] == "working" and turn["number"] > agent["turns"] else "no record"}}</span>
 % end
-</span></div>
-% if turn.get("error"):
-<p class="bad body">{{turn["error"]}}</p>
+</div>
+% if record and record["error"]:
+<p class="bad body">{{record["error"]}}</p>
 % end
-% if "events" in turn:
-<ol class="events">
+% if turn["more"]:
+<p class="small calm">… <a href="/api/history?agent={{name}}&amp;before={{turn["number"] + 1}}&amp;limit=1{{f"&events_before={turn['events'][0]['n']}" if turn["events"] else ""}}">what happened before that</a></p>
+% end
+<ol class="events" id="events-{{turn["number"]}}-{{turn["invocation"][:8]}}">
 % for event in turn["events"]:
 % include("event.tpl")
 % end
 </ol>
-% elif turn["tools"]:
-<p class="small">{{show.calls(turn["tools"])}}</p>
+% if record and record["tools"] and not turn["events"]:
+<p class="small">{{show.calls(record["tools"])}}</p>
 % end
 </li>

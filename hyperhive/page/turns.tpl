@@ -1,4 +1,3 @@
-% turns = get("turns") or shown["recent_turns"]
 <section id="turns" aria-labelledby="turns-title">
 % include("heading.tpl", id="turns", leet="TURN5", plain=f"Turns of {name}, newest first")
 % if not turns:
@@ -6,10 +5,10 @@
 % end
 <ol class="items" id="turn-list" data-grows>
 % for turn in turns:
-% include("turn.tpl")
+% include("turn.tpl", record=turn["turn"])
 % end
 </ol>
-% if get("turns") and len(turns) >= (get("turns_shown") or 10):
+% if turns and turns[-1]["number"] > 1:
 <p id="older-at" data-keep><a id="older" href="{{here}}?before={{turns[-1]["number"]}}">Older turns</a></p>
 % end
 </section>

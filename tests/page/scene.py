@@ -20,6 +20,18 @@ HOSTILE = (
     + "A"
     * 60_000
 )
+EDIT = {
+    "file_path": "/state/src/parser.py",
+    "old_string": "def parse(text):\n    return re.split(PATTERN, text)\n",
+    "new_string": "def parse(text):\n    return list(tokens(text))\n",
+}
+WORK: list[tuple[str, str | None, str]] = [
+    ("text", None, "I look at what there is first."),
+    ("tool", "Bash", json.dumps({"command": "git status --short && wc -l src/*.py"})),
+    ("result", None, " M src/parser.py\n  214 src/parser.py\n  109 src/tokens.py"),
+    ("tool", "Edit", json.dumps(EDIT)),
+    ("error", None, "src/parser.py has changed since it was read"),
+]
 LAST_WORDS = ["Traceback (most recent call last):", "RuntimeError: the disk of ada is full"]
 
 
@@ -39,6 +51,15 @@ def turn(peer: Peer, number: int, outcome: str = "ok", **more: Any) -> None:
         "session": "s",
     }
     assert peer.ask("turn", **about | more)["ok"]
+
+
+def happened(peer: Peer, number: int, what: list[tuple[str, str | None, str]], after: int = 0) -> None:
+    """What a turn reports of itself: kind, tool and text of each event."""
+    events = [
+        {"n": n, "kind": kind, "tool": tool, "id": f"call-{n}", "text": text, "bytes": len(text.encode())}
+        for n, (kind, tool, text) in enumerate(what, after + 1)
+    ]
+    assert peer.ask("turn_events", number=number, events=events)["ok"]
 
 
 def propose(hive: Hive, manager: Peer, name: str = "eve", toml: str = EVE, **more: str) -> int:
@@ -95,6 +116,8 @@ def fill(hive: Hive) -> dict[str, Peer]:
     ada.ask("set_status", status="rewriting the parser")
     turn(ada, 1)
     turn(ada, 2, "timed-out", error="silent for 1800 s")
+    happened(ada, 2, [("error", None, "the endpoint said nothing for 1800 s")])
+    happened(ada, 3, WORK)
     ada.ask("progress", number=3, text="Edit src/parser.py")
     talk(hive, manager, ada)
     return {"manager": manager, "ada": ada}

@@ -1,0 +1,153 @@
+"""The page of one agent: what it does, what it did, its config, its crashes, and what it is told to do."""
+
+from playwright.sync_api import Page, expect
+
+from tests.changing import carry_out, newest
+from tests.page import scene
+from tests.page.conftest import Site, live
+
+ADA = "/agent/ada"
+
+
+def command(page: Page, line: str) -> None:
+    page.get_by_label("Mail to ada").fill(line)
+    page.keyboard.press("Control+Enter")
+
+
+def test_a_turn_is_seen_as_it_happens(site: Site) -> None:
+    page = live(site.open(ADA))
+    turn = page.locator("#turn-list > li").first
+    expect(turn).to_contain_text("running")
+    expect(turn.locator(".tool").first).to_contain_text("Bash git status --short")
+    expect(turn.locator(".diff .del")).to_have_text("-    return re.split(PATTERN, text)")
+    expect(turn.locator(".diff .add")).to_have_text("+    return list(tokens(text))")
+    expect(turn.locator(".error")).to_have_text("src/parser.py has changed since it was read")
+    result = turn.locator(".result")
+    expect(result.locator("pre")).to_be_hidden()
+    result.locator("summary").click()
+    expect(result.locator("pre")).to_contain_text("109 src/tokens.py")
+    scene.happened(site.agents["ada"], 3, [("text", None, "Once more, then.")], after=5)
+    expect(turn).to_contain_text("Once more, then.")
+    expect(result.locator("pre")).to_be_visible()
+    scene.turn(site.agents["ada"], 3)
+    expect(turn.locator(".pill")).to_have_text("ok")
+
+
+def test_history_scrolls_back(site: Site) -> None:
+    for number in range(4, 26):
+        scene.turn(site.agents["ada"], number)
+    page = live(site.open(ADA))
+    turns = page.locator("#turn-list > li")
+    expect(turns.first).to_contain_text("Turn 25")
+    expect(turns).to_have_count(10)
+    page.get_by_role("link", name="Older turns").click()
+    expect(turns).to_have_count(20)
+    page.get_by_role("link", name="Older turns").click()
+    expect(turns).to_have_count(25)
+    expect(page.get_by_role("link", name="Older turns")).to_have_count(0)
+    scene.turn(site.agents["ada"], 26)
+    expect(turns.first).to_contain_text("Turn 26")
+    expect(turns).to_have_count(26)
+
+
+def test_back_to_an_earlier_config(site: Site) -> None:
+    site.agents["manager"].close()
+    scene.deployed(site.hive, "ada", scene.EVE)
+    page = live(site.open(ADA))
+    config = page.locator("#config")
+    expect(config.locator("li").filter(has_text="runs now")).to_contain_text("deploy 2")
+    config.get_by_role("link", name="diff").first.click()
+    expect(config.locator(".diff .add").filter(has_text="Grep")).to_be_visible()
+    config.get_by_text("Go back to deploy 1 …").click()
+    config.get_by_role("button", name="Yes, go back to deploy 1").click()
+    expect(config.locator("output").filter(has_text="ada goes back")).to_be_visible()
+    carry_out(site.hive, newest(site.hive))
+    expect(config.locator("li").filter(has_text="runs now")).to_contain_text("rollback")
+
+
+def test_a_crash_is_followed_to_its_cause(site: Site) -> None:
+    page = live(site.open())
+    (number,) = site.operator.ask("send", to="ada", body="Do it again.")["ids"]
+    site.agents["ada"].close()
+    scene.crash(site.hive, f"{8:032x}")
+    flow = page.locator("#mail-list > li").filter(has_text="crashed: exit status 3").first
+    flow.get_by_role("link").first.click()
+    expect(page.locator("main")).to_contain_text(scene.LAST_WORDS[-1])
+    page.goto(site.web.origin + ADA)
+    crash = page.locator("#crash-list > li").first
+    expect(crash).to_contain_text("crashed: exit status 3")
+    crash.get_by_text("Its last words").click()
+    expect(crash.locator("pre")).to_contain_text(scene.LAST_WORDS[-1])
+    expect(page.locator(f"#mail-{number}")).to_contain_text("Do it again.")
+
+
+def test_a_model_is_queued_and_then_active(site: Site) -> None:
+    page = live(site.open(ADA))
+    model, said = page.locator("#model"), page.locator("#composer output")
+    command(page, "/model opus")
+    expect(said).to_have_text("ada is to use opus: queued.")
+    expect(model).to_contain_text("opus queued: takes effect with the next turn")
+    expect(model).to_contain_text("set by operator")
+    site.agents["ada"].ask("progress", number=4, text="thinks", model="opus")
+    expect(model).to_contain_text("opus active")
+    scene.turn(site.agents["ada"], 4, model="claude-opus", asked="opus")
+    expect(page.locator("#turn-list > li").first).to_contain_text("claude-opus")
+    command(page, "/model")
+    expect(said).to_contain_text("opus active")
+    assert site.agents["ada"].ask("model_refused", model="opus", error="no such model")["ok"]
+    expect(model).to_contain_text("opus was refused: no such model")
+
+
+def test_a_turn_is_cancelled(site: Site) -> None:
+    ada = site.agents["ada"]
+    assert ada.ask("listen", number=3)["ok"]
+    page = live(site.open(ADA))
+    command(page, "/cancel")
+    expect(page.locator("#composer output")).to_have_text("Turn 3 of ada is being stopped.")
+    while (event := ada.read())["event"] != "cancel":
+        pass
+    assert event["number"] == 3
+    scene.turn(ada, 3, "cancelled")
+    expect(page.locator("#turn-list > li").first.locator(".pill")).to_have_text("cancelled")
+    command(page, "/cancel")
+    expect(page.locator("#composer output.wrong")).to_contain_text("ada runs no turn")
+
+
+def test_commands_are_completed(site: Site) -> None:
+    page = live(site.open(ADA))
+    text, said = page.get_by_label("Mail to ada"), page.locator("#composer output")
+    text.press_sequentially("/")
+    expect(page.get_by_role("option")).to_have_count(6)
+    text.press_sequentially("c")
+    expect(page.get_by_role("option")).to_have_count(3)
+    page.keyboard.press("ArrowDown")
+    expect(page.get_by_role("option", selected=True)).to_contain_text("/cancel")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("option")).to_have_count(0)
+    text.fill("/he")
+    page.keyboard.press("Tab")
+    expect(text).to_have_value("/help")
+    page.keyboard.press("Enter")
+    expect(said).to_contain_text("/new-session")
+    command(page, "/compact")
+    expect(said).to_have_text("The session of ada is compacted before its next turn.")
+    command(page, "/nonsense")
+    expect(said).to_contain_text("There is no command /nonsense")
+    command(page, "/clear")
+    expect(page.locator("#turn-list > li")).to_have_count(0)
+    command(page, "Thank you.")
+    expect(said).to_have_text("Sent to ada.")
+    expect(page.locator("#mail-list > li").first).to_contain_text("Thank you.")
+
+
+def test_without_javascript(site: Site) -> None:
+    page = site.open(ADA, java_script_enabled=False)
+    page.get_by_text("Model …").click()
+    page.get_by_label("Model (empty").fill("opus")
+    page.get_by_role("button", name="Switch").click()
+    expect(page.locator(".said")).to_have_text("ada is to use opus: queued.")
+    page.get_by_role("button", name="New session").click()
+    expect(page.locator(".said")).to_have_text("ada begins a new session with its next turn.")
+    page.get_by_text("Destroy ada …").click()
+    page.get_by_role("button", name="Yes, destroy ada").click()
+    expect(page.locator(".said")).to_contain_text("ada is being ended")
