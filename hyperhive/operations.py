@@ -201,7 +201,7 @@ async def status(broker: Broker, connection: Connection, message: wire.Message) 
     counts, pending = await broker.writer.do(
         lambda: (broker.store.states(), approvals.count(broker.store, "pending"))
     )
-    about = {"version": overview.VERSION, "pid": os.getpid(), "started_at": broker.started_at}
+    about = {"version": wire.RELEASE, "pid": os.getpid(), "started_at": broker.started_at}
     awake = sum(agent.run is not None for agent in broker.agents.values())
     inbox = broker.store.queued[names.OPERATOR]
     return (

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from hyperhive import approvals, ends, models, names, outcomes
+from hyperhive import approvals, ends, models, names, outcomes, wire
+from hyperhive.clip import clipped
 from hyperhive.store import QUEUED, Row, Store, now
 
 if TYPE_CHECKING:
     from hyperhive.broker import Broker
 
-VERSION = "0.1.0"
 NEWEST = 50  # messages
-BODY_MAX = 600  # characters of each
+TITLE_MAX = 200  # characters
 WAITING_MAX = 100  # of each kind
 ENDED = {"stopped": "paused", "quarantined": "quarantined"}  # how the run of an agent's socket unit ended
 
@@ -26,7 +26,7 @@ def look(broker: Broker) -> Row:
         "seq": next(broker.sequence),
         "epoch": broker.epoch,
         "at": now(),
-        "version": VERSION,
+        "version": wire.RELEASE,
         "agents": agents,
         "kept": outcomes.kept(store),
         "drafts": approvals.drafts(store),
@@ -69,13 +69,6 @@ def ended_socket(store: Store, name: str) -> str | None:
     return ENDED.get(found[0]["event"]) if found else None
 
 
-def clipped(row: Row) -> Row:
-    body = row["body"]
-    if row["from"] == names.SYSTEM and len(body) > BODY_MAX:
-        body = json.dumps(json.loads(body) | {"log": []})  # a crash's last words: the long part
-    return row | {"body": body[:BODY_MAX], "clipped": len(body) > BODY_MAX}
-
-
 def requests(store: Store) -> list[Row]:
     """Oldest first: what waits for the operator, and what is being carried out."""
     states = ("pending", *approvals.UNDER_WAY)
@@ -114,8 +107,8 @@ def waiting(store: Store, agents: list[Row], pending: list[Row], questions: list
 
 
 def waits(kind: str, number: int, agent: str, since: str | None, title: str) -> Row:
-    title = " ".join(title[:BODY_MAX].split())
-    return {"kind": kind, "id": number, "agent": agent, "since": since or now(), "title": title[:200]}
+    title = " ".join(title[: 4 * TITLE_MAX].split())
+    return {"kind": kind, "id": number, "agent": agent, "since": since or now(), "title": title[:TITLE_MAX]}
 
 
 def unread(store: Store) -> list[Row]:

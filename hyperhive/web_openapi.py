@@ -6,7 +6,7 @@ from typing import Any
 
 from bottle import Route
 
-from hyperhive import overview
+from hyperhive import wire
 from hyperhive.web_api import KEY, Action, Field
 from hyperhive.wire import Message
 
@@ -27,7 +27,7 @@ def describe(routes: Iterable[Route]) -> Message:
     cookie = {"type": "apiKey", "in": "cookie", "name": "hive"}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "hyperhive", "version": overview.VERSION, "description": ABOUT},
+        "info": {"title": "hyperhive", "version": wire.RELEASE, "description": ABOUT},
         "security": [{"session": []}],
         "paths": paths,
         "components": {"securitySchemes": {"session": cookie}, "schemas": {"Error": ERROR}},

@@ -6,7 +6,8 @@ from typing import Any
 
 from bottle import Bottle, HTTPResponse, request, static_file
 
-from hyperhive import client, names, overview, web_api, web_guard, web_openapi, web_pages
+from hyperhive import client, names, web_api, web_guard, web_openapi, web_pages
+from hyperhive.clip import clipped
 from hyperhive.problem import Problem
 from hyperhive.web_answers import as_json, back, page, wants_json
 from hyperhive.web_broker import Pool, State
@@ -128,7 +129,7 @@ class Routes:
             ends = broker.call("loose_ends", agent=agent)["loose_ends"]
             mails = broker.call("mail", agent=agent, limit=RECENT)["messages"]
             turns = broker.call("turns", agent=agent, limit=TURNS, **query({"before": BEFORE}))["turns"]
-        mails = [overview.clipped(row) for row in mails]
+        mails = [clipped(row) for row in mails]
         lists = {"history": history, "ends": ends, "mails": mails, "turns": turns}
         return page("agent.tpl", state=self.state.look(), shown=shown, **lists)
 

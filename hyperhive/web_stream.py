@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from hyperhive import overview
 from hyperhive.client import RETRY, Client, Connection, Lost
+from hyperhive.clip import clipped
 from hyperhive.problem import Problem
 from hyperhive.web_server import Channel
 from hyperhive.wire import Message
@@ -81,7 +81,7 @@ class Hub:
         if event["event"] == "session" and event["state"] == "ended":
             self.ended.add(event["id"])
         if event["event"] == "mail":
-            event = overview.clipped(event)
+            event = clipped(event)
         added = Event(event["seq"], line(event["event"], event, f"{self.epoch}-{event['seq']}"))
         with self.changed:
             if len(self.ring) == RING:

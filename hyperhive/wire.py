@@ -10,6 +10,7 @@ T = TypeVar("T")
 Message = dict[str, Any]
 
 VERSION = 1
+RELEASE = "0.1.0"  # of the hive
 BODY_MAX = 64 * 1024  # bytes of UTF-8
 LINE_MAX = 512 * 1024  # a body of control characters is six times as long in JSON
 RECV_WAIT_MAX = 180  # seconds

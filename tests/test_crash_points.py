@@ -111,7 +111,7 @@ def test_the_points_are_the_codes(crashes: Crashes) -> None:
 
 def test_no_module_of_the_broker_is_forgotten() -> None:
     """These only compute, or write to the journal."""
-    pure = {"facts", "names", "problem", "settings", "wire"}
+    pure = {"clip", "facts", "names", "problem", "settings", "wire"}
     pure |= {"agent_toml", "config_tree", "grants", "model_choice", "objects", "packs", "starter"}
     assert {*crash_points.modules_of_the_broker()} - pure == {*crash_points.MODULES}
 
