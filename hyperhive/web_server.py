@@ -1,7 +1,6 @@
 """waitress on the sockets that systemd hands us, until nobody has asked for anything for a while."""
 
 import socket
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +24,7 @@ SETTINGS = {
     "ident": None,
 }
 TURN = 10  # seconds until the loop looks up when nothing happens
+YOUNG = 2  # seconds that a connection may take to say something
 UNREAD_MAX = 64 * 1024  # bytes that a client may leave unread before it is sent no more
 
 
@@ -54,6 +54,10 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         if full and not self.full():
             self.moved()
 
+    def busy(self) -> bool:
+        """A request is being answered, or is about to come."""
+        return bool(self.requests or self.request) or time.time() < self.creation_time + YOUNG
+
     def full(self) -> bool:
         return bool(self.total_outbufs_len > UNREAD_MAX)
 
@@ -63,8 +67,6 @@ class Server:
         self.app = app
         self.idle = idle
         self.asked_at = time.monotonic()
-        self.under_way = 0
-        self.lock = threading.Lock()
         self.map: dict[int, Any] = {}
         # create_server() takes either kind of socket, not both
         dispatcher = ThreadedTaskDispatcher()
@@ -76,34 +78,13 @@ class Server:
             listening = kind(self.answer, self.map, True, sock, dispatcher, adj, about, bind_socket=False)
             listening.channel_class = Channel
 
-    def answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> "Answer":
-        with self.lock:
-            self.under_way += 1
-        return Answer(self, self.app(environ, start_response))
-
-    def answered(self) -> None:
-        with self.lock:
-            self.under_way -= 1
-            self.asked_at = time.monotonic()
+    def answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        self.asked_at = time.monotonic()
+        return self.app(environ, start_response)
 
     def run(self) -> None:
         """What is not accepted yet when we go stays with systemd, which starts us again for it."""
-        while self.under_way or time.monotonic() < self.asked_at + self.idle:
+        while time.monotonic() < self.asked_at + self.idle:
             wasyncore.loop(min(TURN, self.idle), use_poll=True, map=self.map, count=1)
-
-
-class Answer:
-    """An answer that is under way until it is closed, which waitress does whatever happens."""
-
-    def __init__(self, server: Server, body: Any) -> None:
-        self.server, self.body = server, body
-
-    def __iter__(self) -> Any:
-        return iter(self.body)
-
-    def close(self) -> None:
-        try:
-            if hasattr(self.body, "close"):
-                self.body.close()
-        finally:
-            self.server.answered()
+            if any(isinstance(each, Channel) and each.busy() for each in self.map.values()):
+                self.asked_at = time.monotonic()
