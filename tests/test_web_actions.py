@@ -7,6 +7,7 @@ import pytest
 from tests.changing import carry_out, draft, newest
 from tests.hive import Hive, Peer
 from tests.proposed import TOML
+from tests.test_broker import RECORD
 from tests.web import Answer, Web
 
 
@@ -121,3 +122,31 @@ def test_dead_mail_is_tried_again_and_dropped(own: Web) -> None:
         while own.hive.operator().ask("show", agent="ada")["agent"]["awake"]:
             assert own.process.poll() is None
     assert own.get("/api/state").json["dead"] == []
+
+
+def test_a_model_is_switched_and_taken_back(own: Web) -> None:
+    switched = done(own.do("model", agent="ada", model="haiku", until="2100-01-01T00:00:00Z"))
+    assert (switched["next"], switched["from"], switched["state"]) == ("haiku", "override", "queued")
+    (ada,) = [each for each in own.get("/api/state").json["agents"] if each["name"] == "ada"]
+    assert (ada["model_status"]["next"], ada["model_status"]["set_by"]) == ("haiku", "operator")
+    assert "haiku" in own.get("/agent/ada").text
+    form(own, "model", agent="ada", model="")
+    (ada,) = [each for each in own.get("/api/state").json["agents"] if each["name"] == "ada"]
+    assert ada["model_status"]["from"] == "hive"
+    assert done(own.do("model", agent="ada", model="no blanks"), 400)["error"] == "bad-request"
+
+
+def test_turns_are_seen_and_commanded(own: Web) -> None:
+    ada = own.hive.agent("ada")
+    assert done(own.do("cancel-turn", agent="ada"), 409)["error"] == "not-running"
+    ada.ask("progress", number=1, text="Bash ls")
+    happened = [{"n": 1, "kind": "text", "text": "<b>I look</b>", "bytes": 13}]
+    assert ada.ask("turn_events", number=1, events=happened)["ok"]
+    assert "&lt;b&gt;I look" in own.get("/agent/ada").text
+    assert done(own.do("cancel-turn", agent="ada"))["turn"] == 1
+    for action in ("compact", "new-session"):
+        form(own, action, agent="bob")
+    assert ada.ask("turn", **RECORD)["ok"]
+    (turn,) = own.get("/api/history?agent=ada&limit=5").json["turns"]
+    assert (turn["number"], turn["events"][0]["text"]) == (1, "<b>I look</b>")
+    assert own.get("/agent/ada?before=1").status == 200
