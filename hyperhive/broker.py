@@ -347,7 +347,7 @@ class Broker:
         awake = agent.run and not agent.leaving
         if awake or agent.woken or agent.kept_back:
             return
-        if not self.store.queued[agent.name] and not orders.waiting(self.store, agent.name):
+        if not self.store.queued[agent.name] and not orders.undone(self.store, agent.name, ""):
             return
         if wake.poke(self.run_folder / "wake" / agent.name):
             agent.woken = time.monotonic()

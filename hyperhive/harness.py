@@ -211,24 +211,24 @@ class Harness:
         return self.models["last"] or self.model()
 
     def switch(self, this: turn.Turn) -> None:
-        while (model := self.model()) != self.session.model:
+        while (model := self.model()) not in {self.session.model, *this.refused}:
             refused, error = self.session.switch(model)
             if refused:
-                self.refused(model, error)
-                if self.model() == model:
-                    return  # and there is no other
+                self.refused(this, model, error)
             elif error:
                 print(f"Cannot switch to {model} in turn {this.number}: {error}, ignoring", file=sys.stderr)
                 return
 
-    def refused(self, model: str, error: str) -> None:
+    def refused(self, this: turn.Turn, model: str, error: str) -> None:
+        this.refused.add(model)
         self.models = self.ask("model_refused", model=model, error=error)["models"]
 
     def other_model(self, this: turn.Turn) -> bool:
         """Only the turn has shown that there is none of that name; is there another to try?"""
-        if this.no_such_model and self.session.model == self.model():
-            self.refused(self.session.model, this.error)
-        return this.no_such_model and self.model() != self.session.model
+        if not this.no_such_model or self.session.model in this.refused:
+            return False
+        self.refused(this, self.session.model, this.error)
+        return self.model() not in this.refused
 
     # a turn
 

@@ -170,7 +170,8 @@ async def fail(broker: Broker, connection: Connection, message: wire.Message) ->
 async def asleep(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
     agent = agent_of(broker, connection)
     queued = await broker.writer.do(lambda: broker.store.queued[agent.name])
-    agent.leaving = not (queued or orders.waiting(broker.store, agent.name)) or agent.kept_back
+    undone = orders.undone(broker.store, agent.name, connection.invocation)
+    agent.leaving = not (queued or undone) or agent.kept_back
     return {"sleep": agent.leaving}
 
 

@@ -208,7 +208,9 @@ async def command_done(broker: Broker, connection: Connection, message: wire.Mes
 
 def ordered(broker: Broker, agent: Agent, connection: Connection) -> bool:
     """It is a harness that has something to do before it takes mail."""
-    return connection is agent.run and not agent.kept_back and orders.waiting(broker.store, agent.name)
+    if connection is not agent.run or agent.kept_back:
+        return False
+    return bool(orders.undone(broker.store, agent.name, connection.invocation))
 
 
 def hurry(broker: Broker, agent: Agent) -> None:

@@ -30,16 +30,16 @@ def ask(
     return store.rows("select * from command where id = ?", number)[0], True
 
 
-def waiting(store: Store, agent: str) -> bool:
-    """Whether there is something to do between two turns. Also asked outside of a transaction."""
-    query = f"select 1 from {OPEN} and agent = ? and state = 'queued' and turn is null limit 1"  # noqa: S608
-    return store.db.execute(query, (agent,)).fetchone() is not None
+def undone(store: Store, agent: str, invocation: str) -> list[Row]:
+    """What a run is to do between two turns, also when it was told so and the answer was lost on the way.
+    Also asked outside of a transaction."""
+    mine = "turn is null and (state = 'queued' or invocation = ?)"
+    return store.rows(f"select * from {OPEN} and agent = ? and {mine} order by id", agent, invocation)  # noqa: S608
 
 
 def give(store: Store, agent: str, invocation: str) -> list[Row]:
     """From here on it is this run's, which does it or fails to: none is done twice."""
-    query = f"select * from {OPEN} and agent = ? and state = 'queued' and turn is null order by id"  # noqa: S608
-    rows = store.rows(query, agent)
+    rows = undone(store, agent, invocation)
     for row in rows:
         row["state"] = "given"
         update = "update command set state = 'given', invocation = ? where id = ?"

@@ -132,7 +132,12 @@ class Rehearsal:
         except Problem as e:
             await refuse(connection, Failure(400, e.code, str(e), {}))
             return
-        action, match = rehearsal_reply.choose(self.book.current(), ask)
+        rules = self.book.current()
+        if not rules.knows(ask.model):
+            self.record(arrived, ask, None)
+            await refuse(connection, Failure(404, "not_found_error", f"model: {ask.model}", {}))
+            return
+        action, match = rehearsal_reply.choose(rules, ask)
         self.record(arrived, ask, match)
         if action.delay_ms:
             await asyncio.sleep(action.delay_ms / 1000)

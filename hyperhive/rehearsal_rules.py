@@ -70,8 +70,12 @@ class Rules:
 
     path: Path
     rules: tuple[Rule, ...]
+    models: tuple[Pattern, ...] = ()  # those there are; none: any
     used: dict[tuple[int, str], int] = field(default_factory=dict)
     turns: dict[tuple[int, str], str] = field(default_factory=dict)
+
+    def knows(self, model: str) -> bool:
+        return not self.models or any(pattern.fullmatch(model) for pattern in self.models)
 
     def match(self, ask: Ask) -> Match | None:
         for rule in self.rules:
@@ -247,5 +251,7 @@ def load(path: Path) -> Rules:
     except tomllib.TOMLDecodeError as e:
         text = str(e).replace("end of document", f"line {len(source.splitlines())}")
         raise _bad(where, f"not TOML: {text}") from e
-    _check_keys(table, where, ("rule",))
-    return Rules(path, _take_list(table, where, "rule", _rule))
+    _check_keys(table, where, ("rule", "models"))
+    models = _take(table, where, "models", list, [])
+    patterns = tuple(_pattern({"models": model}, where, "models") for model in models)
+    return Rules(path, _take_list(table, where, "rule", _rule), patterns)

@@ -31,6 +31,7 @@ class Turn:
     error: str = ""
     endpoint_failed: bool = False
     no_such_model: bool = False
+    refused: set[str] = field(default_factory=set)  # models that the endpoint does not know
     retry_after: float = 0.0  # seconds
     compacted: bool = False
     tools: Counter[str] = field(default_factory=Counter)
@@ -101,6 +102,7 @@ def note_tools(turn: Turn, event: Event) -> str:
 
 
 def note_result(turn: Turn, event: Event) -> None:
+    turn.endpoint_failed, turn.no_such_model, turn.error = False, False, ""  # it may be done again
     turn.usage = get(event, "usage", dict)
     turn.total_cost = number(event, "total_cost_usd")
     turn.session = clip(get(event, "session_id", str), 200) or turn.session

@@ -23,9 +23,18 @@ DOUBLES = ROOT / "tests/doubles"
 class Cage:
     """ada, for whom the test does what systemd does: it holds the FIFO, and starts the harness."""
 
-    def __init__(self, here: Hive, linger: int = 60, turn_timeout: int = 20, **limits: float) -> None:
+    def __init__(
+        self,
+        here: Hive,
+        linger: int = 60,
+        turn_timeout: int = 20,
+        claude: Path = DOUBLES / "claude",
+        model: str = "http://127.0.0.1:9",
+        **limits: float,
+    ) -> None:
         self.hive = here
-        self.settings = [str(linger), str(turn_timeout), json.dumps(limits)]
+        self.settings = [str(linger), str(turn_timeout), json.dumps(limits), model]
+        self.claude = claude
         self.folder = here.folder
         self.home = self.folder / "home"
         self.uid = here.bases["ada"]
@@ -49,7 +58,10 @@ class Cage:
         os.chown(self.home, self.uid, self.uid)
         (self.folder / "config/agent.toml").write_text('[tools]\nallow = ["Bash(git *)", "Read"]\n')
         (self.folder / "prompts/agent.md").write_text("You are a double.\n")
-        shutil.copy(DOUBLES / "claude", self.folder)
+        if self.claude.parent == DOUBLES:
+            shutil.copy(self.claude, self.folder)
+        else:
+            (self.folder / "claude").symlink_to(self.claude)
 
     # systemd's part
 

@@ -1,4 +1,4 @@
-"""cage.py FOLDER AGENT UID FIFO LINGER TURN_TIMEOUT LIMITS: the real harness, as `unshare --pid` starts it.
+"""cage.py FOLDER AGENT UID FIFO LINGER TURN_TIMEOUT LIMITS MODEL: the real harness, from `unshare --pid`.
 
 FOLDER is its /mnt, for UID may not walk down pytest's folders. LIMITS is a JSON object.
 """
@@ -14,7 +14,7 @@ from hyperhive import harness
 from hyperhive.claude import Limits
 from hyperhive.problem import run_main
 
-FOLDER, AGENT, UID, FIFO, LINGER, TURN_TIMEOUT, LIMITS = sys.argv[1:]
+FOLDER, AGENT, UID, FIFO, LINGER, TURN_TIMEOUT, LIMITS, MODEL = sys.argv[1:]
 PLACES = harness.Places(
     config=Path("/mnt/config"),
     home=Path("/mnt/home"),
@@ -22,7 +22,7 @@ PLACES = harness.Places(
     socket=f"/mnt/run/agents/{AGENT}/hive.sock",
     claude="/mnt/claude",
     mcp="none",
-    base_url="http://127.0.0.1:9",
+    base_url=MODEL,
     runtime=Path("/mnt/home/runtime"),
     watchdog="/mnt/notify",
     limits=Limits(**json.loads(LIMITS)),
