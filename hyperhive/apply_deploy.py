@@ -113,7 +113,7 @@ def bring_in_line(work: Work, name: str) -> None:
 
 
 def come_up(work: Work, name: str, *, new: bool) -> str:
-    """Its turn is over, and the broker keeps its mail back. An agent that slept sleeps again at once."""
+    """Its turn is over, and the broker keeps its mail back. An agent that slept sleeps again soon."""
     units = work.units
     if not new and apply_units.paused(units, name):
         return "it is stopped, and was not started: it has the new files when it is"

@@ -93,7 +93,10 @@ def changing(client: Client, events: Connection) -> list[Figure]:
     manager = Manager(client)
     births = [birth(client, events, manager, f"new-{run}") for run in range(RUNS)]
     client.call("spawn", agent="changed", toml=TOML)
-    asleep = [change(client, events, manager, "changed", run) for run in range(RUNS)]
+    asleep = []
+    for run in range(RUNS):
+        until(events, "asleep", agent="changed")
+        asleep.append(change(client, events, manager, "changed", run))
     client.call("send", to="changed", body="wake up")
     until(events, "done")
     awake = [change(client, events, manager, "changed", RUNS + run) for run in range(RUNS)]

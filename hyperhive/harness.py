@@ -25,6 +25,7 @@ from hyperhive.session import Session
 FIFO = 3  # what systemd's socket unit hands over, through nspawn
 MESSAGES_MAX = 20  # in one turn
 FOREVER = float("inf")
+BRIEFLY = 1  # seconds in which mail finds a claude that was started for a trial: another takes half of one
 FEED_EVERY = 1.0  # seconds at most, however much claude says
 
 
@@ -100,7 +101,7 @@ class Harness:
         self.hello = self.broker.greet()
         self.turns: int = self.hello["turns"]
         self.models: wire.Message = self.hello["models"]  # what decides which one is used
-        self.brief: bool = self.hello["brief"]  # started to see whether it comes up: sleep at once again
+        self.brief: bool = self.hello["brief"]  # started to see whether it comes up: sleep again soon
         self.shown = self.models["last"]  # the model that the broker knows to be used
         self.failures = 0  # of the endpoint, one after the other
         self.at_once = MESSAGES_MAX
@@ -132,7 +133,7 @@ class Harness:
 
     def next_mail(self, fifo: int) -> wire.Message:
         """What recv gives; no messages when it is time to sleep."""
-        end = time.monotonic() + (0 if self.brief else self.agent.linger)
+        end = time.monotonic() + (BRIEFLY if self.brief else self.agent.linger)
         while True:
             left = max(0, round(end - time.monotonic()))
             wait = min(left, wire.RECV_WAIT_MAX)

@@ -44,6 +44,13 @@ class Crew:
         base: int = self.call("spawn", agent=name, toml=f"{top}[tools]\nallow = {ALLOW}\n")["uid_base"]
         return base
 
+    def spawn_asleep(self, name: str) -> None:
+        """One whose next run is not the trial of its birth."""
+        watch = self.watch()
+        self.spawn(name)
+        watch.until("asleep", agent=name)
+        watch.connection.close()
+
     def send(self, to: str, body: str) -> int:
         number: int = self.call("send", to=to, body=body)["ids"][0]
         return number

@@ -83,7 +83,7 @@ def test_stop_in_mid_turn(crew: Crew, watch: Watch) -> None:
 
 
 def test_a_crash_loop_ends_in_quarantine_and_the_mail_waits(crew: Crew, watch: Watch) -> None:
-    crew.spawn("cy")
+    crew.spawn_asleep("cy")
     config = crew.root / "etc/hyperhive/agents/cy/agent.toml"
     good = config.read_text()
     config.write_text("colour = 1\n")

@@ -15,8 +15,11 @@ BROKEN = "/run/systemd/system/hive-agent@eve.service.d"
 
 @pytest.fixture(scope="session")
 def eve(crew: Crew) -> Crew:
+    watch = crew.watch()
     born = json.loads(crew.run("hivectl", "spawn", "eve", "--description", "tries", "--json").stdout)
     assert born["agent"] == "eve" and born["uid_base"] % 65536 == 0
+    watch.until("asleep", agent="eve")
+    watch.connection.close()
     return crew
 
 

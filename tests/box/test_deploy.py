@@ -33,9 +33,8 @@ def turn(crew: Crew, watch: Watch, name: str) -> str:
 
 
 def test_a_sleeping_agent_has_the_change_and_sleeps_on(crew: Crew, watch: Watch) -> None:
-    crew.spawn("hob")
+    crew.spawn_asleep("hob")
     crew.rules(PROMPT.format(word="plugh"), DONE)
-    assert crew.state_of(unit("hob")) == "inactive"
     done = change(crew, "hob", config(more="[limits]\nTasksMax = 77") | {"prompt.md": "SECRET WORD plugh"})
     assert (done["state"], done["deploy"]) == ("deployed", 2)
     assert watch.until("awake", agent="hob")["wake_ms"] is None
@@ -157,7 +156,7 @@ def test_a_paused_agent_gets_the_files_and_is_not_started(crew: Crew, watch: Wat
 
 
 def test_a_quarantined_agent_comes_back_with_a_change(crew: Crew, watch: Watch) -> None:
-    crew.spawn("ned")
+    crew.spawn_asleep("ned")
     file = crew.root / "etc/hyperhive/agents/ned/agent.toml"
     file.write_text("colour = 1\n")
     number = crew.send("ned", "anyone?")
