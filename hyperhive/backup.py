@@ -1,4 +1,4 @@
-"""A backup is a tar file of the two databases and, last, a manifest; see hivectl(1)."""
+"""A backup is a tar file of the two databases, the registries and, last, a manifest; see hivectl(1)."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO
 
-from hyperhive import wire
+from hyperhive import registries, wire
 from hyperhive.database import BESIDE, RESTORING
 from hyperhive.disk import sync
 from hyperhive.problem import Problem
@@ -22,9 +22,11 @@ from hyperhive.wire import Message
 
 MANIFEST = "manifest.json"
 MANIFEST_MAX = 64 * 1024
-FORMAT = 1
+FORMAT = 2
 # A table by which each is known to be what its name says.
 TABLES = {"hive.db": "message", "stats.db": "turns"}
+REGISTRIES = "registry.tar"
+REGISTRY = "registry"  # the folder, beside that of the databases
 CHUNK = 1024 * 1024
 
 Ask = Callable[[str, int], bytes]  # (name, offset): what the broker gives next, nothing at the end
@@ -82,7 +84,8 @@ def entry(name: str, size: int) -> tarfile.TarInfo:
 
 
 def restore(path: Path, folder: Path) -> Path:
-    """Put a backup in the place of the databases in a folder; gives where those are now."""
+    """Put a backup in the place of the databases in a folder, and of the registries beside it; gives where
+    those are now."""
     new = folder / RESTORING
     shutil.rmtree(new, ignore_errors=True)  # of a restore that was cut short
     new.mkdir(mode=0o700)
@@ -90,7 +93,8 @@ def restore(path: Path, folder: Path) -> Path:
     try:
         unpack(path, new)
         for name, table in TABLES.items():
-            check(new / name, table)
+            check(path, new / name, table)
+        take_registries(path, new)
         own(new, folder)
         ready = True
         return swap(new, folder)
@@ -113,10 +117,10 @@ def unpack(path: Path, new: Path) -> None:
                     found[member.name] = save(source, new / member.name)
     except (tarfile.TarError, EOFError) as e:
         raise no_backup(path, str(e)) from e
-    if found.keys() != TABLES.keys() or MANIFEST not in manifest:
+    if found.keys() != {*TABLES, REGISTRIES} or MANIFEST not in manifest:
         raise no_backup(path, "it is not complete")
     if manifest[MANIFEST].get("format") != FORMAT or manifest[MANIFEST].get("files") != found:
-        raise no_backup(path, f"the databases are not what {MANIFEST} says")
+        raise no_backup(path, f"what it holds is not what {MANIFEST} says")
 
 
 def manifest_of(path: Path, source: IO[bytes]) -> Message:
@@ -127,8 +131,8 @@ def manifest_of(path: Path, source: IO[bytes]) -> Message:
 
 
 def checked(path: Path, member: tarfile.TarInfo, seen: set[str]) -> tarfile.TarInfo:
-    """One of the three names, once, and a plain file; what a name could do as a path, it cannot."""
-    wanted = {MANIFEST, *TABLES} - seen
+    """One of the four names, once, and a plain file; what a name could do as a path, it cannot."""
+    wanted = {MANIFEST, REGISTRIES, *TABLES} - seen
     if member.name not in wanted or member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.sparse:
         raise no_backup(path, f"{member.name[:100]!r} does not belong there")
     return member
@@ -146,10 +150,18 @@ def save(source: IO[bytes], target: Path) -> Message:
     return {"bytes": size, "sha256": digest.hexdigest()}
 
 
-def check(path: Path, table: str) -> None:
+def take_registries(path: Path, new: Path) -> None:
+    try:
+        registries.unpack(new / REGISTRIES, new / REGISTRY)
+    except Problem as e:
+        raise no_backup(path, f"{REGISTRIES}: {e}") from e
+    (new / REGISTRIES).unlink()
+
+
+def check(path: Path, database: Path, table: str) -> None:
     """A whole check, with the indexes. Nothing that stands in the file is run."""
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)) as db:
+        with closing(sqlite3.connect(f"{database.absolute().as_uri()}?immutable=1", uri=True)) as db:
             db.execute("pragma trusted_schema = off")
             (said,) = db.execute("pragma integrity_check(1)").fetchone()
             known = db.execute("select 1 from sqlite_master where type = 'table' and name = ?", (table,))
@@ -163,7 +175,7 @@ def check(path: Path, table: str) -> None:
 def own(new: Path, folder: Path) -> None:
     """Whoever owns the folder of the databases, the broker, owns them too."""
     about = folder.stat()
-    for path in (*new.iterdir(), new):
+    for path in (*new.rglob("*"), new):
         os.chown(path, about.st_uid, about.st_gid)
     for name in TABLES:
         (new / name).chmod(0o600)
@@ -178,10 +190,15 @@ def swap(new: Path, folder: Path) -> Path:
         for old in (folder / f"{name}{suffix}" for suffix in ("", *BESIDE)):
             if old.exists():
                 old.rename(aside / old.name)
+    registry = folder.with_name(REGISTRY)
+    if registry.exists():
+        registry.rename(aside / REGISTRY)
     sync(aside)
+    (new / REGISTRY).rename(registry)
     for name in TABLES:
         (new / name).rename(folder / name)
     sync(folder)
+    sync(folder.parent)
     new.rmdir()
     return aside
 

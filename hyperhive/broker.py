@@ -53,9 +53,9 @@ class Broker:
         self.epoch = os.urandom(8).hex()  # events are numbered anew with each start
         self.store = Store(state / "db/hive.db")
         self.stats = Stats(state / "db/stats.db")
-        self.snapshots = Snapshots(state / "db")
         self.writer = Writer(self.store, self.parked, self.after)
         self.changes = Changes(self, state)
+        self.snapshots = Snapshots(state, self.changes.thread)
         self.agents: dict[str, Agent] = {}
         for row in self.store.agents():
             self.add_agent(row)

@@ -15,9 +15,9 @@ UNITS = ("hive-broker.service", "hive-broker.socket", "hive-broker-system.socket
 
 
 def add(verb: Verb) -> None:
-    p = verb("backup", make, "write mail and statistics into a file")
+    p = verb("backup", make, "write mail, requests and statistics into a file")
     p.add_argument("file", type=Path, metavar="FILE", help="a tar file; one that is there is replaced")
-    p = verb("restore", restore, "put a backup in the place of mail and statistics")
+    p = verb("restore", restore, "put a backup in the place of mail, requests and statistics")
     p.add_argument("file", type=Path, metavar="FILE", help="what backup wrote")
 
 

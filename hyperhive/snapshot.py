@@ -1,4 +1,4 @@
-"""A copy of the databases for whoever makes a backup: on a thread of its own, so that mail goes on."""
+"""A copy of databases and registries for whoever makes a backup: on other threads, so that mail goes on."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import base64
 import contextlib
 import os
 import sqlite3
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hyperhive import wire
+from hyperhive import registries, wire
 from hyperhive.problem import Problem
 from hyperhive.store import now
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from hyperhive.broker import Broker
     from hyperhive.connection import Connection
 
-NAMES = ("hive.db", "stats.db")
+REGISTRIES = "registry.tar"
+NAMES = ("hive.db", "stats.db", REGISTRIES)
 CHUNK = 256 * 1024
 PREFIX = ".backup-"
 
@@ -27,12 +29,14 @@ PREFIX = ".backup-"
 class Snapshots:
     """One at a time; it belongs to the connection that asked for it and ends with it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, state: Path, git: ThreadPoolExecutor) -> None:
+        self.folder = state / "db"
+        self.registries = state / "registry"
+        self.git = git
         self.owner: Connection | None = None
         self.fds: dict[str, int] = {}  # of files without a name: nothing is left of them after a crash
         self.thread = ThreadPoolExecutor(1, "snapshot")  # the fds are its own
-        for left in folder.glob(f"{PREFIX}*"):
+        for left in self.folder.glob(f"{PREFIX}*"):
             left.unlink()
 
     async def take(self, connection: Connection) -> list[wire.Message]:
@@ -55,9 +59,14 @@ class Snapshots:
 
     def copy_all(self) -> list[wire.Message]:
         self.close()
-        for name in NAMES:
-            self.fds[name] = copy(self.folder / name)
+        self.fds["stats.db"] = copy(self.folder / "stats.db")
+        # While git has nothing to do, the registries hold what the database says, no less and no more.
+        self.git.submit(self.copy_requests).result()
         return [{"name": name, "bytes": os.fstat(fd).st_size} for name, fd in self.fds.items()]
+
+    def copy_requests(self) -> None:
+        self.fds["hive.db"] = copy(self.folder / "hive.db")
+        self.fds[REGISTRIES] = packed(self.registries, self.folder)
 
     def part(self, name: str, offset: int) -> str:
         if name not in self.fds:
@@ -85,6 +94,16 @@ def copy(path: Path) -> int:
         hint = "is there room for a copy of the databases?"
         raise Problem("storage", f"cannot copy {path.name}: {e}", hint=hint) from e
     return fd
+
+
+def packed(registries_: Path, folder: Path) -> int:
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            registries.pack(registries_, file)
+            return os.dup(file.fileno())
+    except OSError as e:
+        hint = "is there room for a copy of the registries?"
+        raise Problem("storage", f"cannot copy the registries: {e}", hint=hint) from e
 
 
 def vacuum(path: Path, target: Path) -> None:

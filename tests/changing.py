@@ -1,7 +1,9 @@
 """What a test of changes needs: a manager that proposes, and hive-apply played by hand."""
 
 import json
+import subprocess
 import time
+from collections.abc import Callable
 from typing import Any
 
 from tests.hive import BASE, Hive, Peer
@@ -68,3 +70,26 @@ def newest(here: Hive) -> int:
         assert time.monotonic() < end, "nothing is queued"
         time.sleep(0.01)
     return max(int(path.stem) for path in found)
+
+
+def asked(manager: Peer, name: str = "bob", **fields: Any) -> int:
+    answer = manager.ask("request_apply_commit", agent=name, commit_ref="main", **fields)
+    assert answer["ok"], answer
+    return int(answer["request"])
+
+
+def trail(operator: Peer, name: str) -> list[tuple[str, str]]:
+    """Who did what, oldest first."""
+    return [(row["event"], row["who"]) for row in operator.ask("history", agent=name)["history"][::-1]]
+
+
+def tags(here: Hive, name: str) -> list[str]:
+    command = ["git", "-C", f"{here.state}/registry/{name}.git", "for-each-ref", "--format=%(refname:short)"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)

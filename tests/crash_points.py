@@ -15,7 +15,7 @@ HYPERHIVE = Path(__file__).parent.parent / "hyperhive"
 MODULES = (
     "alarm approvals audit broker changes commit connection database disk drain ends live models operations"
     " operations_change operations_ends operations_turns operations_watch operations_web orders outcomes"
-    " overview proposals replies repository runs schema serving sessions snapshot stats store wake"
+    " overview proposals replies registries repository runs schema serving sessions snapshot stats store wake"
 ).split()
 # What such a call is called: the database, the writer's thread, who waits for it, sockets, files, systemd.
 CALLS = frozenset(

@@ -4,13 +4,12 @@ import sqlite3
 import subprocess
 import time
 from contextlib import closing
-from typing import Any
 
 import pytest
 from sqlite_utils import Database
 
 from hyperhive import schema
-from tests.changing import carry_out, draft, events, queued, spawned
+from tests.changing import asked, carry_out, draft, events, queued, spawned, tags, trail, until
 from tests.hive import Hive, Peer
 from tests.proposed import TOML
 
@@ -24,31 +23,8 @@ def manager(here: Hive) -> Peer:
     return it
 
 
-def asked(manager: Peer, name: str = "bob", **fields: Any) -> int:
-    answer = manager.ask("request_apply_commit", agent=name, commit_ref="main", **fields)
-    assert answer["ok"], answer
-    return int(answer["request"])
-
-
 def state(operator: Peer, number: int) -> str:
     return str(operator.ask("approval", request=number)["approval"]["state"])
-
-
-def trail(operator: Peer, name: str) -> list[tuple[str, str]]:
-    """Who did what, oldest first."""
-    return [(row["event"], row["who"]) for row in operator.ask("history", agent=name)["history"][::-1]]
-
-
-def tags(here: Hive, name: str) -> list[str]:
-    command = ["git", "-C", f"{here.state}/registry/{name}.git", "for-each-ref", "--format=%(refname:short)"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-
-
-def until(true: Any) -> None:
-    end = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_two_steps_to_a_new_agent(here: Hive, manager: Peer) -> None:

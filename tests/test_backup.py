@@ -17,6 +17,8 @@ from hyperhive.problem import Problem
 from tests.hive import Hive
 from tests.hivectl import load, run
 
+FILES = ["stats.db", "hive.db", "registry.tar"]
+
 
 def fill(here: Hive, count: int) -> None:
     operator = here.operator()
@@ -40,10 +42,10 @@ def bodies(path: Path) -> list[str]:
 
 def test_a_backup_is_whole_private_and_leaves_nothing_behind(here: Hive, saved: Path) -> None:
     with tarfile.open(saved) as tar:
-        assert tar.getnames() == ["hive.db", "stats.db", "manifest.json"]
+        assert tar.getnames() == [*FILES, "manifest.json"]
         manifest = json.loads(tar.extractfile("manifest.json").read())  # type: ignore[union-attr]
         assert {name: about["bytes"] for name, about in manifest["files"].items()} == {
-            name: tar.getmember(name).size for name in ("hive.db", "stats.db")
+            name: tar.getmember(name).size for name in FILES
         }
     assert saved.stat().st_mode & 0o777 == 0o600
     again = load(here, "backup", str(saved))  # replaces it
@@ -77,7 +79,8 @@ def test_one_backup_at_a_time_and_it_ends_with_its_connection(here: Hive) -> Non
     first.close()
     while second.ask("backup").get("error") == "busy":
         pass
-    assert second.ask("backup_read", name="stats.db", offset=0)["data"]
+    for name in FILES:
+        assert second.ask("backup_read", name=name, offset=0)["data"]
     assert here.agent("ada").ask("backup")["error"] == "unknown-op"
 
 
@@ -109,6 +112,9 @@ def test_restore_brings_the_mail_back_and_keeps_what_was_there(
         about = (folder / name).stat()
         assert (about.st_uid, about.st_gid, about.st_mode & 0o777) == (4321, 4321, 0o600)
     assert {each.name for each in folder.iterdir()} == {"hive.db", "stats.db", aside.name}
+    assert (aside / "registry").is_dir() and (here.state / "registry").stat().st_uid == 4321
+    for path in (here.state / "registry", folder):
+        os.chown(path, 0, 0)
     here.start()
     assert len(here.operator().ask("mail", agent="bob", limit=1000)["messages"]) == 600
 
@@ -149,7 +155,7 @@ def bad_manifest(members: Members) -> None:
 
 
 def other_format(members: Members) -> None:
-    members["manifest.json"] = members["manifest.json"].replace(b'"format": 1', b'"format": 2')
+    members["manifest.json"] = members["manifest.json"].replace(b'"format": 2', b'"format": 3')
 
 
 def damaged(members: Members) -> None:
@@ -180,10 +186,32 @@ def one_more(members: Members) -> None:
     members["extra"] = b"x"
 
 
+def no_registries(members: Members) -> None:
+    del members["registry.tar"]
+
+
+def programs(members: Members) -> None:
+    resign(members, "registry.tar", packed("eve.git/config", b"[core]\n\tsshCommand = false\n"))
+
+
+def climbing_registry(members: Members) -> None:
+    resign(members, "registry.tar", packed("eve.git/objects/ab/../../../../escaped", b"x"))
+
+
+def packed(name: str, data: bytes) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        info = tarfile.TarInfo(name)
+        info.size = len(data)
+        tar.addfile(info, io.BytesIO(data))
+    return file.getvalue()
+
+
+REGISTRIES = [no_registries, programs, climbing_registry]
 TAMPERING = [wrong_byte, no_stats, no_manifest, bad_manifest, other_format, damaged, swapped, no_database]
 
 
-@pytest.mark.parametrize("tamper", [*TAMPERING, climbing, one_more])
+@pytest.mark.parametrize("tamper", [*TAMPERING, *REGISTRIES, climbing, one_more])
 def test_a_bad_backup_changes_nothing(
     saved: Path, tmp_path: Path, tamper: Callable[[Members], None]
 ) -> None:
