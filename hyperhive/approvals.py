@@ -320,14 +320,13 @@ def to_go_back_to(store: Store, name: str, deploy: int | None) -> Row:
     if not now_running:
         raise Problem("unknown-deploy", f"{name} has no deploy to go back to")
     if deploy is None:
-        found = last(store, name, "state = 'deployed' and deploy < ? and files is not ?", *key(now_running))
+        # from where the last rollback went to, so that each goes further back
+        at = now_running["back_to"] or now_running["deploy"]
+        where = "state = 'deployed' and deploy < ? and files is not ?"
+        found = last(store, name, where, at, now_running["files"])
     else:
         found = last(store, name, "state = 'deployed' and deploy = ?", deploy)
     if not found:
         which = f"deploy {deploy}" if deploy else "deploy before the one that runs"
         raise Problem("unknown-deploy", f"{name} has no {which}", hint=f"see hivectl history {name}")
     return found
-
-
-def key(row: Row) -> tuple[int, str]:
-    return row["deploy"], row["files"]

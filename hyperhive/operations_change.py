@@ -184,7 +184,7 @@ async def rollback(broker: Broker, connection: Connection, message: wire.Message
     store = broker.store
     target = await broker.writer.do(lambda: approvals.to_go_back_to(store, name, deploy))
     fields = await proposals.again(broker, "rollback", target, connection.who)
-    fields["note"] = f"back to deploy {target['deploy']}"
+    fields["note"] = f"back to deploy {fields['back_to']}"
     return await ask(broker, connection, message, fields, None)
 
 

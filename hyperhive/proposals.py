@@ -61,7 +61,8 @@ def made(registry: Path, kind: str, name: str, files: dict[str, str], who: str) 
 
 
 def repeated(registry: Path, kind: str, row: Row, who: str, old: Row | None) -> Row:
-    return fields(kind, row["agent"], number_of(registry, row, who), files_of(row), old)
+    found = fields(kind, row["agent"], number_of(registry, row, who), files_of(row), old)
+    return found | {"back_to": row["back_to"] or row["deploy"]}
 
 
 def number_of(registry: Path, row: Row, who: str) -> str:

@@ -209,3 +209,9 @@ def commands(db: Database) -> None:
         create index command_open on command(agent) where state in ('queued', 'given');
         create index command_ended on command(ended_at) where ended_at is not null;
     """)
+
+
+@migrations()
+def back_to(db: Database) -> None:
+    """The deploy that a rollback or a revival has repeated."""
+    db.execute("alter table request add column back_to integer")

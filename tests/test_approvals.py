@@ -254,26 +254,6 @@ def test_a_spawn_that_fails_leaves_no_agent(here: Hive, manager: Peer) -> None:
     assert (again["ok"], again["state"]) == (True, "pending")
 
 
-def test_rollback(here: Hive, manager: Peer) -> None:
-    spawned(here, "eve")
-    operator = here.operator()
-    assert operator.ask("rollback", agent="eve")["error"] == "unknown-deploy"
-    draft(here, "eve", {"agent.toml": MORE})
-    number = asked(manager, "eve")
-    operator.ask("approve", request=number)
-    carry_out(here, number)
-    assert operator.ask("rollback", agent="eve", deploy=7)["error"] == "unknown-deploy"
-    back = operator.ask("rollback", agent="eve")
-    assert (back["state"], back["deploy"], back["risk"]) == ("approved", 3, "lower")
-    assert queued(here, back["request"])["files"] == {"agent.toml": TOML}
-    carry_out(here, back["request"])
-    told = events(manager)[-1]
-    assert (told["event"], told["tag"], told["note"]) == ("applied", "deployed/3", "back to deploy 1")
-    again = operator.ask("rollback", agent="eve", deploy=2)["request"]
-    assert queued(here, again)["files"] == {"agent.toml": MORE}
-    until(lambda: "deployed/3" in tags(here, "eve"))
-
-
 def test_diffs_against_what_runs_was_approved_and_was_asked_for_before(here: Hive, manager: Peer) -> None:
     spawned(here, "eve")
     operator = here.operator()
