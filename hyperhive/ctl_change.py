@@ -223,7 +223,7 @@ def summary(found: Message) -> None:
 
 
 def approvals(args: argparse.Namespace) -> int:
-    fields = {"agent": args.agent} if args.agent else {}
+    fields = {"agent": args.agent} if args.agent is not None else {}
     fields |= {} if args.all else {"state": args.state}
     with connect() as client:
         found = client.call("approvals", limit=args.limit, **fields)["approvals"]

@@ -151,7 +151,8 @@ def loose_ends(args: argparse.Namespace) -> int:
             if args.json:
                 ctl_text.print_json({"kind": kind, "number": id_of(text)})
             return 0
-        ends = client.call("loose_ends", **({"agent": args.agent} if args.agent else {}))["loose_ends"]
+        whose = {"agent": args.agent} if args.agent is not None else {}
+        ends = client.call("loose_ends", **whose)["loose_ends"]
     ctl_text.print_list(ends, ENDS, end_row, "Nothing waits.", as_json=args.json)
     return 0
 

@@ -93,7 +93,7 @@ def inbox(args: argparse.Namespace) -> int:
 
 def mail(args: argparse.Namespace) -> int:
     fields: dict[str, Any] = {"limit": args.limit}
-    if args.agent:
+    if args.agent is not None:
         fields["agent"] = args.agent
     if args.follow:
         return follow(fields, as_json=args.json)

@@ -21,5 +21,10 @@ def check(name: str) -> str:
     return name
 
 
+def check_who(name: str) -> str:
+    """Whose mail it is: an agent's that there is or was, or one's who is none."""
+    return name if name in RESERVED else check(name)
+
+
 def machine(name: str) -> str:
     return f"h-{name}"

@@ -231,7 +231,7 @@ async def show(broker: Broker, connection: Connection, message: wire.Message) ->
 
 
 async def mail(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
-    who = wire.get_text(message, "agent", 64) if "agent" in message else None
+    who = names.check_who(wire.get_text(message, "agent", 64)) if "agent" in message else None
     state = wire.get_text(message, "state", 10) if "state" in message else None
     if state not in (None, *STATES):
         raise Problem("bad-request", f"'state' must be one of {', '.join(STATES)}")

@@ -227,7 +227,7 @@ async def list_approvals(broker: Broker, connection: Connection, message: wire.M
     state = wire.get_text(message, "state", 12) if "state" in message else None
     if state not in (None, *approvals.STATES):
         raise Problem("bad-request", f"'state' must be one of {', '.join(approvals.STATES)}")
-    name = wire.get_text(message, "agent", 64) if "agent" in message else None
+    name = names.check(wire.get_text(message, "agent", 64)) if "agent" in message else None
     before, limit = page(message)
     rows = await broker.writer.do(lambda: approvals.listed(broker.store, state, name, before, limit))
     return {"approvals": rows}
@@ -239,7 +239,7 @@ def page(message: wire.Message) -> tuple[int, int]:
 
 
 async def history(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
-    name = wire.get_text(message, "agent", 64)
+    name = agent_name(message)
     before, limit = page(message)
     rows = await broker.writer.do(lambda: approvals.history(broker.store, name, before, limit))
     if not rows and before == wire.ID_MAX and name not in broker.agents:

@@ -157,7 +157,7 @@ def test_stop_of_the_hive_is_no_crash(told: Told) -> None:
 
 def test_a_crash_loop_is_told_run_by_run_and_ends_in_quarantine(told: Told) -> None:
     crew = told.crew
-    crew.spawn("kim")
+    crew.spawn_asleep("kim")
     config = crew.root / "etc/hyperhive/agents/kim/agent.toml"
     good = config.read_text()
     config.write_text("colour = 1\n")
@@ -214,7 +214,7 @@ def test_the_watchdog_ends_a_turn_that_hangs_and_no_other(told: Told) -> None:
 
 
 def test_an_agent_that_does_not_start_in_time(told: Told) -> None:
-    told.crew.spawn("tim")
+    told.crew.spawn_asleep("tim")
     told.drop_in(
         "hive-agent@tim.service", "[Service]", "ExecStartPre=sleep infinity", "TimeoutStartSec=100ms"
     )
