@@ -34,6 +34,7 @@ from hyperhive.problem import Problem
 from hyperhive.snapshot import Snapshots
 from hyperhive.stats import Stats
 from hyperhive.store import Row, Store, now
+from hyperhive.telemetry import Telemetry
 
 UID_RANGE = 65536
 AGENT_CONNECTIONS_MAX = 32
@@ -53,6 +54,7 @@ class Broker:
         self.epoch = os.urandom(8).hex()  # events are numbered anew with each start
         self.store = Store(state / "db/hive.db")
         self.stats = Stats(state / "db/stats.db")
+        self.telemetry = Telemetry(self)
         self.writer = Writer(self.store, self.parked, self.after)
         self.changes = Changes(self, state)
         self.snapshots = Snapshots(state, self.changes.thread)
@@ -368,6 +370,7 @@ class Broker:
 
     def publish(self, event: str, **fields: object) -> None:
         number = next(self.sequence)
+        self.telemetry.note(event, fields)
         if self.subscribers:
             line = wire.encode({"seq": number, "at": now(), "event": event} | fields)
             for connection in tuple(self.subscribers):

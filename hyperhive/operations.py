@@ -14,6 +14,7 @@ from hyperhive import (
     names,
     operations_change,
     operations_ends,
+    operations_stats,
     operations_turns,
     operations_watch,
     operations_web,
@@ -295,6 +296,7 @@ OPERATOR: dict[str, Operation] = {
     **operations_ends.OPERATOR,
     **operations_web.OPERATOR,
     **operations_turns.OPERATOR,
+    **operations_stats.OPERATOR,
     **snapshot.OPERATOR,
 }
 ROOTS: dict[str, Operation] = {

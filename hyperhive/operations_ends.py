@@ -18,6 +18,7 @@ OPTIONS_MAX = 20
 OPTION_MAX = 200
 YEAR = 366 * 24 * 3600
 PRUNE_ROWS = 500  # in one transaction, so that mail need not wait long behind it
+STATS_DAYS = 90
 KINDS = ("question", "reminder", "mail")
 
 
@@ -174,6 +175,7 @@ async def drop(broker: Broker, connection: Connection, message: wire.Message) ->
 
 async def prune(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
     days = wire.get_int(message, "days", 1, 36_500)
+    stats_days = wire.get_int(message, "stats_days", 1, 36_500) if "stats_days" in message else STATS_DAYS
     before = wire.stamp(time.time() - days * 86_400)
     total = 0
     while count := await broker.writer.do(lambda: ends.prune(broker.store, before, PRUNE_ROWS)):
@@ -181,6 +183,7 @@ async def prune(broker: Broker, connection: Connection, message: wire.Message) -
     while await broker.writer.do(lambda: replies.prune(broker.store, before, PRUNE_ROWS)):
         pass
     await broker.stats.prune(before)
+    await broker.telemetry.prune(stats_days)
     return {"pruned": total}
 
 

@@ -109,8 +109,20 @@ def turn_record(message: wire.Message) -> dict[str, Any]:
     if len(tools) > 200 or not all(len(k) <= 200 and type(v) is int for k, v in tools.items()):
         raise Problem("bad-request", "'tools' must map at most 200 names to counts")
     record["tools"] = tools
+    record |= measured(message) | {"ended_at": now()}
     record["error"] = wire.get_text(message, "error", 2000) if message.get("error") else None
     return record
+
+
+def measured(message: wire.Message) -> dict[str, Any]:
+    """What is not known of every turn."""
+    counts = (
+        "last_tokens_in last_tokens_out last_tokens_cache_read last_tokens_cache_write notes_bytes exit_code"
+        " claude_ms answer_ms"
+    ).split()
+    return {
+        key: wire.get_int(message, key, 0, 2**53) if message.get(key) is not None else None for key in counts
+    }
 
 
 async def progress(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:

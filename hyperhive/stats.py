@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from sqlite_utils import Database, Migrations
 
-from hyperhive import database
+from hyperhive import database, stats_schema
 from hyperhive.problem import Problem
 
 log = logging.getLogger(__name__)
@@ -99,6 +99,7 @@ class Stats:
             db.row_factory = sqlite3.Row
             db.execute(f"pragma busy_timeout = {BUSY_MS}")
             migrations.apply(Database(db))
+            stats_schema.migrations.apply(Database(db))
             self.db = db
         return self.db
 

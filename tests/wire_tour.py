@@ -141,6 +141,14 @@ def commands(tour: Tour) -> None:
     tour.ok("operator", "turns", agent="ada")
 
 
+def stats(tour: Tour) -> None:
+    since = "2026-01-01T00:00:00.000Z"
+    tour.ok("operator", "stats", since=since, until="2100-01-01T00:00:00Z", step=366 * 86_400)
+    for key in ("turn_ms", "inbox_depth"):
+        tour.ok("operator", "stats", since=since, key=key, step=86_400)
+    tour.ok("operator", "stats", since=since, agent="bob", step=86_400)
+
+
 def loose_ends(tour: Tour) -> None:
     number = tour.ok("ada", "ask", question="which?", options=["a", "b"], ttl=600, to="bob")["question"]
     tour.ok("ada", "remind", message="soon", delay=1)
@@ -290,6 +298,7 @@ STOPS: tuple[Callable[[Tour], None], ...] = (
     failures,
     turns,
     commands,
+    stats,
     loose_ends,
     system,
     runs,

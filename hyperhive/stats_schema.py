@@ -1,0 +1,74 @@
+"""The telemetry tables of stats.db, as they grew. See hyperhive-stats.db(5)."""
+
+from sqlite_utils import Database, Migrations
+
+migrations = Migrations("telemetry")  # after those of stats.py, whose table of turns grows here
+
+
+@migrations()
+def first(db: Database) -> None:
+    db.executescript("""
+        alter table turns add column ended_at text;
+        alter table turns add column exit_code integer;
+        alter table turns add column last_tokens_in integer;
+        alter table turns add column last_tokens_out integer;
+        alter table turns add column last_tokens_cache_read integer;
+        alter table turns add column last_tokens_cache_write integer;
+        alter table turns add column notes_bytes integer;
+        alter table turns add column claude_ms integer;
+        alter table turns add column answer_ms integer;
+        update turns set ended_at = coalesce(
+            strftime('%Y-%m-%dT%H:%M:%fZ', started_at, duration_ms / 1000.0 || ' seconds'), started_at);
+        create index turns_ended on turns(ended_at, agent);
+        create index turns_invocation on turns(invocation, number);
+        create table series(
+            key text not null, agent text not null, kind text not null, unit text not null,
+            primary key(key, agent)
+        ) strict, without rowid;
+        create table stats(
+            agent text not null, ts integer not null, key text not null, value real not null,
+            primary key(key, agent, ts)
+        ) strict, without rowid;
+        create table stats_hour(
+            agent text not null, ts integer not null, key text not null, count integer not null,
+            sum real not null, min real not null, max real not null, last real not null,
+            primary key(key, agent, ts)
+        ) strict, without rowid;
+        create table stats_spread(
+            agent text not null, ts integer not null, key text not null, step integer not null,
+            count integer not null, primary key(key, agent, ts, step)
+        ) strict, without rowid;
+    """)
+
+
+@migrations()
+def records(db: Database) -> None:
+    db.executescript("""
+        create table messages(
+            id integer primary key, sender text not null, recipient text not null, sent_at text not null,
+            bytes integer not null, in_reply_to integer, first_delivered_at text, done_at text,
+            state text not null, attempts integer not null
+        ) strict;
+        create index messages_sent on messages(sent_at);
+        create index messages_open on messages(id) where state in ('queued', 'leased');
+        create table approvals(
+            id integer primary key, kind text not null, agent text not null, requested_by text not null,
+            requested_at text not null, risk text, state text not null, decided_by text, decided_at text,
+            ended_at text, deploy integer
+        ) strict;
+        create table questions(
+            id integer primary key, asker text not null, asked text not null, asked_at text not null,
+            expires_at text, answered_at text, state text not null
+        ) strict;
+        create table crashes(
+            invocation text primary key, agent text not null, unit text not null, at text not null,
+            event text not null, result text, exit_status integer, signal text, runtime real,
+            restarts integer, restarted integer
+        ) strict;
+        create index crashes_at on crashes(at);
+        create table starts(
+            invocation text primary key, agent text not null, at text not null, hello_ms integer,
+            mail_ms integer, claude_ms integer, answer_ms integer
+        ) strict;
+        create index starts_at on starts(at);
+    """)

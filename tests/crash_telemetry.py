@@ -1,0 +1,34 @@
+"""Telemetry while the broker may die: what it was told is in stats.db once."""
+
+import contextlib
+import sqlite3
+from typing import Any
+
+from tests.crash_world import World
+from tests.test_broker import RECORD
+
+SINCE = "2026-01-01T00:00:00.000Z"
+
+
+def series(w: World, agent: str) -> dict[str, Any]:
+    found = w.ok("operator", "stats", since=SINCE, agent=agent, step=86_400)["series"]
+    return {each["key"]: sum(each["value"]) for each in found}
+
+
+def is_counted(w: World) -> None:
+    w.send("ada", "operator", "counted")
+    w.ok("ada", "turn", **RECORD | {"number": 1})
+    counts = series(w, "ada")
+    assert counts["sent.operator"] == 1
+    assert counts["turns"] == counts["outcome.ok"] == 1 or w.deaths  # its row may go with the broker
+
+
+def is_kept_or_pruned(w: World) -> None:
+    with contextlib.closing(sqlite3.connect(w.folder / "state/db/stats.db", isolation_level=None)) as db:
+        db.execute("pragma busy_timeout = 10000")
+        db.execute("update stats set ts = ts - 864000000 where key = 'sent.operator'")
+    w.ok("system", "prune", days=1, stats_days=1)
+    assert series(w, "ada")["sent.operator"] == 1  # of the hour
+
+
+STEPS = [is_counted, is_kept_or_pruned]
