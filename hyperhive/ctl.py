@@ -7,7 +7,17 @@ import os
 import sys
 from collections import Counter
 
-from hyperhive import ctl_backup, ctl_change, ctl_ends, ctl_mail, ctl_show, ctl_text, ctl_units, ctl_web
+from hyperhive import (
+    ctl_backup,
+    ctl_change,
+    ctl_ends,
+    ctl_mail,
+    ctl_show,
+    ctl_stats,
+    ctl_text,
+    ctl_units,
+    ctl_web,
+)
 from hyperhive.ctl_verb import Run, connect
 from hyperhive.problem import EX_CONFIG, Problem
 from hyperhive.wire import Message
@@ -90,6 +100,7 @@ def parser() -> argparse.ArgumentParser:
     ctl_ends.add(verb)
     ctl_backup.add(verb)
     ctl_web.add(verb)
+    ctl_stats.add(verb)
     return top_level
 
 

@@ -22,6 +22,7 @@ STEP_MAX = 366 * 86_400  # seconds
 async def stats(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
     since = moment(wire.get_text(message, "since", TIME_MAX))
     end = wire.get_text(message, "until", TIME_MAX) if "until" in message else ""
+    await broker.telemetry.flush()
     until = moment(end) if end else time.time_ns() // 1_000_000 + 1
     step = wire.get_int(message, "step", 1, STEP_MAX) * 1000 if "step" in message else None
     key = wire.get_text(message, "key", KEY_MAX) if "key" in message else None
@@ -29,7 +30,6 @@ async def stats(broker: Broker, connection: Connection, message: wire.Message) -
     if key is None and agent is None:
         agent = ""  # the hive as a whole
     window = stats_read.window(since, until, step)
-    await broker.telemetry.flush()
     loop = asyncio.get_running_loop()
     found = await loop.run_in_executor(
         broker.telemetry.reader, stats_read.read, broker.stats.path, window, key, agent

@@ -139,10 +139,16 @@ POINTS = (
     select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5
     from json_each(:points)
     """,
-    f"insert or replace into fresh select 'last', 'requests', 'approvals_pending', '', :now, count(*) "
-    f"from {PENDING} having :catch_up or :requests != '[]'",
-    f"insert or replace into fresh select 'last', 'ms', 'approvals_oldest_ms', '', :now, "
-    f"coalesce(:now - min({ms('requested_at')}), 0) from {PENDING} having :catch_up or :requests != '[]'",
+    f"""
+    insert or replace into fresh
+    select 'last', 'requests', 'approvals_pending', '', :now, (select count(*) from {PENDING})
+    where :catch_up or :requests != '[]'
+    """,
+    f"""
+    insert or replace into fresh select 'last', 'ms', 'approvals_oldest_ms', '', :now,
+        coalesce((select :now - min({ms("requested_at")}) from {PENDING}), 0)
+    where :catch_up or :requests != '[]'
+    """,
 )
 
 RECORDS = (
