@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hyperhive import facts, telemetry_sql
 from hyperhive.problem import Problem
+from hyperhive.stats import BUSY_MS
 from hyperhive.store import now, stamp
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ class Telemetry:
         self.timer: asyncio.TimerHandle | None = None
         self.writing: asyncio.Future[bool] | None = None
         self.catch_up = True  # what an earlier broker left out
-        self.attached: sqlite3.Connection | None = None
+        self.db: sqlite3.Connection | None = None
+        self.base: sqlite3.Connection | None = None  # that of Stats, when ours was opened
         self.reader = ThreadPoolExecutor(1, "stats-reader")
         self.takes: dict[str, Callable[[Fields], None]] = {
             "mail": self.mail,
@@ -178,8 +180,8 @@ class Telemetry:
             db.execute("commit")
         except (sqlite3.Error, Problem) as e:
             print(f"Cannot write to {self.broker.stats.path}: {e}, ignoring", file=sys.stderr)
-            if self.attached and self.attached.in_transaction:
-                self.attached.execute("rollback")
+            if self.db and self.db.in_transaction:
+                self.db.execute("rollback")
             return False
         return True
 
@@ -195,9 +197,12 @@ class Telemetry:
             print(f"Cannot prune {self.broker.stats.path}: {e}, ignoring", file=sys.stderr)
 
     def opened(self) -> sqlite3.Connection:
-        db = self.broker.stats.opened()
-        if db is not self.attached:
+        """Of our own: a `begin immediate` on one that has both attached would lock hive.db, too."""
+        base = self.broker.stats.opened()
+        if not self.db or base is not self.base:
+            db = sqlite3.connect(self.broker.stats.path, check_same_thread=False, isolation_level=None)
+            db.execute(f"pragma busy_timeout = {BUSY_MS}")
             db.execute("attach ? as hive", (str(self.broker.store.path),))
             db.executescript(telemetry_sql.FRESH)
-            self.attached = db
-        return db
+            self.db, self.base = db, base
+        return self.db

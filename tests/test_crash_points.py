@@ -32,7 +32,7 @@ OUT_OF_REACH |= dict.fromkeys(
     [name for name in POINTS if " repository.draft: " in name], "is hive-apply's: tests/test_repository.py"
 )
 OUT_OF_REACH |= dict.fromkeys(
-    [name for name in POINTS if "self.attached.execute('rollback')" in name], "wants a reader of a minute"
+    [name for name in POINTS if "self.db.execute('rollback')" in name], "wants a reader of a minute"
 )
 SLOW = {"birth", "wait"}  # only for what no other scenario reaches
 Place = tuple[str, int]  # scenario, step

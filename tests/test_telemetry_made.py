@@ -1,0 +1,36 @@
+"""The generator of telemetry: believable, quick, and the same for the same seed."""
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+from tests.hive import ROOT
+
+COMMAND = [sys.executable, "-m", "hyperhive.telemetry_made"]
+FEW = ["--agents=5", "--days=4", "--turns=400", "--until=2026-11-22T00:00:00+00:00"]
+
+
+def made(path: Path, *options: str) -> list[str]:
+    subprocess.run([*COMMAND, path, *FEW, *options], check=True, cwd=ROOT, timeout=60)
+    with closing(sqlite3.connect(path)) as db:
+        return [line for line in db.iterdump() if "_sqlite_migrations" not in line]
+
+
+def test_the_same_seed_makes_the_same(tmp_path: Path) -> None:
+    first, second, other = (
+        made(tmp_path / name, f"--seed={seed}") for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    )
+    assert first == second != other
+
+
+def test_every_kind_of_row_is_there(tmp_path: Path) -> None:
+    made(tmp_path / "stats.db")
+    with closing(sqlite3.connect(tmp_path / "stats.db")) as db:
+        tables = "turns series stats stats_hour stats_spread messages approvals questions starts".split()
+        assert all(db.execute(f"select count(*) from {name}").fetchone()[0] > 5 for name in tables)  # noqa: S608
+        turns, outcomes = db.execute("select count(*), count(distinct outcome) from turns").fetchone()
+        assert 200 < turns < 600 and outcomes > 2
+        hours = dict(db.execute("select substr(ended_at, 12, 2), count(*) from turns group by 1"))
+        assert hours["10"] > 3 * hours.get("02", 0)
