@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import sqlite3
 import tarfile
@@ -152,10 +153,24 @@ def save(source: IO[bytes], target: Path) -> Message:
 
 def take_registries(path: Path, new: Path) -> None:
     try:
-        registries.unpack(new / REGISTRIES, new / REGISTRY)
-    except Problem as e:
+        unpack_registries(path, new / REGISTRIES, new / REGISTRY)
+    except (tarfile.TarError, EOFError, FileExistsError) as e:
         raise no_backup(path, f"{REGISTRIES}: {e}") from e
     (new / REGISTRIES).unlink()
+
+
+def unpack_registries(path: Path, packed: Path, folder: Path) -> None:
+    folder.mkdir(mode=0o700)
+    with tarfile.open(packed, "r:") as tar:
+        for member in tar:
+            source = tar.extractfile(member) if member.type == tarfile.REGTYPE else None
+            if not source or member.sparse or not re.fullmatch(registries.PATH, member.name):
+                raise no_backup(path, f"{member.name[:100]!r} does not belong in {REGISTRIES}")
+            (folder / member.name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            save(source, folder / member.name)
+    for registry in folder.iterdir():
+        for each in ("objects", "refs"):  # git looks for them, whatever is in them
+            (registry / each).mkdir(exist_ok=True)
 
 
 def check(path: Path, database: Path, table: str) -> None:

@@ -190,7 +190,8 @@ def between_turns(w: World) -> None:
     at = "2026-11-22T10:00:00.000Z"
     run = {"unit": "hive-agent@eve.service", "invocation": w.runs["eve"], "at": at}
     w.ok("system", "event", event="started", **run)
-    number = ask(w, "operator", "rollback", agent="eve")["request"]
+    runs = w.ok("operator", "approvals", agent="eve", state="deployed")["approvals"][0]["deploy"]
+    number = ask(w, "operator", "rollback", agent="eve", deploy=runs)["request"]
     w.send("operator", "eve", "kept back")
     assert w.recv("eve") == []
     assert not (w.folder / f"state/apply/{number}.json").exists()

@@ -12,6 +12,7 @@ import pytest
 from tests.changing import carry_out, draft, events, queued, spawned
 from tests.hive import Hive, Peer
 from tests.proposed import TOML
+from tests.test_broker import RECORD
 
 
 @pytest.fixture
@@ -115,7 +116,9 @@ def test_an_agent_that_comes_back_is_heard_also_after_a_restart(here: Hive, mana
 def test_purge(here: Hive, manager: Peer) -> None:
     operator = here.operator()
     assert operator.ask("purge", agent="eve", confirm="eve")["error"] == "exists"
-    here.agent("eve").ask("send", to="operator", body="hello")
+    eve = here.agent("eve")
+    eve.ask("send", to="operator", body="hello")
+    eve.ask("turn", **RECORD)
     operator.ask("send", to="eve", body="too late")
     do(here, "destroy")
     assert operator.ask("purge", agent="eve", confirm="evf")["error"] == "bad-request"
@@ -130,6 +133,8 @@ def test_purge(here: Hive, manager: Peer) -> None:
     assert [row["event"] for row in operator.ask("history", agent="eve")["history"]][:1] == ["deployed"]
     spawned(here, "eve")
     assert here.agent("eve").ask("recv")["messages"] == []
+    turns = operator.ask("show", agent="eve")["recent_turns"]
+    assert [turn["cost_usd"] for turn in turns] == [RECORD["cost_usd"]], "what was spent is history"
 
 
 def test_a_draft_can_be_purged(here: Hive, manager: Peer) -> None:

@@ -240,43 +240,29 @@ def test_a_hundred_thousand_files_and_refs(proposed: Proposed) -> None:
     refused(proposed, "0" * 40, "too-large", "too many packs")
 
 
-def test_odd_names_of_refs(proposed: Proposed) -> None:
-    number = proposed.commit({"agent.toml": TOML})
-    secret = proposed.folder.parent / "secret"
-    secret.write_text(f"{number}\n")
-    odd = [
-        "",
-        "-x",
-        "--upload-pack=x",
-        "../secret",
-        "main/../../../../secret",
-        "main~1",
-        "main^{tree}",
-        "@{-1}",
-    ]
-    odd += [
+ODD_REFS = [
+    *("", "-x", "--upload-pack=x", "../secret", "main/../../../../secret", "main~1", "main^{tree}", "@{-1}"),
+    *(
         ":/a",
         "a..b",
         ".git",
         "refs//heads/main",
         "main.lock",
         "x" * 300,
-        "mäin",
+        "m\u00e4in",
         "main\n",
         "a b",
-        number[:39],
-    ]
-    odd += [
-        f"{proposed.folder}/secret",
         "config",
-        "index",
-        "HEAD/",
-        "refs/heads/main:x",
-        "\0",
-        "objects",
-        "FETCH_HEAD",
-    ]
-    for ref in odd:
+    ),
+    *("config", "index", "HEAD/", "refs/heads/main:x", "\0", "objects", "FETCH_HEAD"),
+]
+
+
+def test_odd_names_of_refs(proposed: Proposed) -> None:
+    number = proposed.commit({"agent.toml": TOML})
+    secret = proposed.folder.parent / "secret"
+    secret.write_text(f"{number}\n")
+    for ref in (*ODD_REFS, number[:39], f"{proposed.folder}/secret"):
         refused(proposed, ref, "bad-ref", "")
     (proposed.dot_git / "refs/heads/odd").write_text("ref: ../../secret\n")
     refused(proposed, "odd", "bad-repository", "does not hold a commit's id")
