@@ -194,7 +194,8 @@ def own(new: Path, folder: Path) -> None:
         os.chown(path, about.st_uid, about.st_gid)
     for name in TABLES:
         (new / name).chmod(0o600)
-    sync(new)
+    for path in (each for each in (*new.rglob("*"), new) if each.is_dir()):
+        sync(path)
 
 
 def swap(new: Path, folder: Path) -> Path:

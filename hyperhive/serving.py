@@ -51,42 +51,50 @@ def let_go(fds: dict[str, socket.socket], known: set[str]) -> None:
         fds.pop(name).close()
 
 
-async def serve(broker: Broker) -> None:
-    loop = asyncio.get_running_loop()
-    fds = inherited()
-    folder = broker.run_folder / "agents"
-    servers: dict[str, asyncio.Server] = {}
+class Sockets:
+    """What the broker listens on, with the copies that systemd keeps of them."""
 
-    async def listen(who: str, sock: socket.socket) -> None:
-        servers[who] = await loop.create_unix_server(lambda: broker.connection(who), sock=sock)
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self.folder = broker.run_folder / "agents"
+        self.fds = inherited()
+        self.servers: dict[str, asyncio.Server] = {}
 
-    async def open_for(agent: Agent) -> None:
+    async def listen(self, who: str, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        self.servers[who] = await loop.create_unix_server(lambda: self.broker.connection(who), sock=sock)
+
+    async def open_for(self, agent: Agent) -> None:
         name = f"agent-{agent.name}"
-        sock = fds.get(name)
-        if sock and not (folder / agent.name / "hive.sock").exists():
+        sock = self.fds.get(name)
+        if sock and not (self.folder / agent.name / "hive.sock").exists():
             # Nobody can connect to it any more, and systemd would keep it beside the new one of that name.
             notify(f"FDSTOREREMOVE=1\nFDNAME={name}")
             sock.close()
             sock = None
         if not sock:
-            sock = agent_socket(folder / agent.name)
+            sock = agent_socket(self.folder / agent.name)
             notify(f"FDSTORE=1\nFDNAME={name}", fds=[sock.fileno()])
-        await listen(agent.name, sock)
+        await self.listen(agent.name, sock)
 
-    def close_for(agent: Agent) -> None:
-        servers.pop(agent.name).close()
-        fds.pop(f"agent-{agent.name}", None)
+    def close_for(self, agent: Agent) -> None:
+        self.servers.pop(agent.name).close()
+        self.fds.pop(f"agent-{agent.name}", None)
         notify(f"FDSTOREREMOVE=1\nFDNAME=agent-{agent.name}")
-        (folder / agent.name / "hive.sock").unlink(missing_ok=True)
+        (self.folder / agent.name / "hive.sock").unlink(missing_ok=True)
 
-    broker.registered, broker.unregistered = open_for, close_for
+
+async def serve(broker: Broker) -> None:
+    sockets = Sockets(broker)
+    broker.registered, broker.unregistered = sockets.open_for, sockets.close_for
     for agent in broker.agents.values():
         await broker.take_back(agent, "the broker was restarted")
-        await open_for(agent)
-    let_go(fds, {names.OPERATOR, names.SYSTEM, *(f"agent-{name}" for name in broker.agents)})
+        await sockets.open_for(agent)
+    let_go(sockets.fds, {names.OPERATOR, names.SYSTEM, *(f"agent-{name}" for name in broker.agents)})
     for who in (names.OPERATOR, names.SYSTEM):
-        await listen(who, fds[who])
+        await sockets.listen(who, sockets.fds[who])
     watched = wake.watch(broker.run_folder / "wake")
+    loop = asyncio.get_running_loop()
     loop.add_reader(watched, broker.fifo_seen, watched)
     await broker.fire()
     await broker.changes.resume()

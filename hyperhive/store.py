@@ -5,14 +5,13 @@ import sqlite3
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from sqlite_utils import Database
 
-from hyperhive import database, names, schema
+from hyperhive import database, names, schema, wire
 from hyperhive.problem import Problem
 from hyperhive.wire import ID_MAX
 
@@ -47,8 +46,7 @@ def now() -> str:
 
 @lru_cache(1)  # messages that share a commit mostly share the millisecond
 def stamp(milliseconds: int) -> str:
-    at = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return wire.stamp(milliseconds / 1000)
 
 
 def as_mail(row: Row) -> Row:
