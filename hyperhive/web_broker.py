@@ -12,6 +12,7 @@ from hyperhive.wire import Message
 
 PATIENCE = 3.0  # seconds: longer than a restart of the broker takes
 FRESH = 1.0  # seconds: not all that changes makes an event
+SHARE = 5  # one part of its time
 
 
 class Pool:
@@ -38,25 +39,30 @@ class Pool:
 class State:
     """The broker's `state`, asked for once for all who ask at the same time, and while nothing happens."""
 
-    def __init__(self, pool: Pool, mark: Callable[[], object]) -> None:
+    def __init__(self, pool: Pool, events: Callable[[], object]) -> None:
         self.pool = pool
-        self.mark = mark
+        self.events = events  # what is another value when there was one
+        self.actions = 0
         self.lock = threading.Lock()
-        self.began = 0.0
+        self.rest = threading.Event()  # nobody sets it
+        self.began = self.took = 0.0
         self.known: tuple[object, Message] | None = None
 
     def look(self) -> Message:
         arrived = time.monotonic()
         with self.lock:
-            mark, now = self.mark(), time.monotonic()
+            mark, now = (self.events(), self.actions), time.monotonic()
             if self.known and (
                 self.began >= arrived or (self.known[0] == mark and now < self.began + FRESH)
             ):
                 return self.known[1]
-            self.began = now
+            # however many look, and however much there is to look at, most of the broker's time is for mail
+            self.rest.wait(max(0, self.began + SHARE * self.took - now))
+            mark, self.began = (self.events(), self.actions), time.monotonic()
             self.known = (mark, self.pool.call("state"))
+            self.took = time.monotonic() - self.began
             return self.known[1]
 
     def forget(self) -> None:
-        """Something was done."""
-        self.known = None
+        """Something was done, of which there may be no event."""
+        self.actions += 1
