@@ -30,6 +30,7 @@ LOOKS = {
     "prompt-too-long",
 }
 LOOK = {word: look for look, words in LOOKS.items() for word in words.split()}
+FLOW_MAX = 250  # characters of a message in the flow
 LINES_MAX = 400  # of a diff that a turn made
 
 
@@ -109,6 +110,13 @@ def crashes(runs: list[Message]) -> list[Message]:
 def queued(status: Message) -> bool:
     """Whether its next turn will use another model than it did, or than it was told."""
     return bool(status["state"] == "queued" and (status["now"] or status["set_by"]))
+
+
+def waits(waiting: list[Message]) -> str:
+    """For page.js: a name for each, which stays, and what a notification says of it."""
+    return json.dumps(
+        [[f"{w['kind']} {w['agent']} {w['id']}", f"{w['kind']}: {w['title']}"] for w in waiting]
+    )
 
 
 def anchor(waits: Message) -> str:

@@ -16,7 +16,7 @@
 <header class="top">
 <a class="brand" href="/">hyperhive</a>
 % if state:
-<p id="waits">\\
+<p id="waits" data-waits="{{show.waits(waiting)}}">\\
 % if waiting:
 <a class="waits" href="/#waiting">{{len(waiting)}} {{"waits" if len(waiting) == 1 else "wait"}} for you</a>\\
 % else:

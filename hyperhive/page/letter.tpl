@@ -11,17 +11,11 @@
 </p>
 <div class="row">
 % if message["from"] not in ("system", "operator"):
-<details class="ask"><summary>Reply …</summary>
-<form method="post" action="/api/send" data-read="{{message["id"] if message["state"] == "queued" else ""}}">
-% include("hidden.tpl")
-<input type="hidden" name="to" value="{{message["from"]}}"><input type="hidden" name="in_reply_to" value="{{message["id"]}}">
-<label>Reply to {{message["from"]}} <textarea name="body" required maxlength="65536"></textarea></label>
-<div class="row"><button>Send</button></div><output></output></form></details>
+<a class="button" href="/message/{{message["id"]}}#reply" data-inline="reply">Reply</a>
 % end
 % if message["state"] == "queued":
-<form method="post" action="/api/read">
-% include("hidden.tpl")
-<input type="hidden" name="ids" value="{{message["id"]}}"><button>Mark as read</button><output></output></form>
+<button form="read" name="ids" value="{{message["id"]}}">Mark as read</button>
 % end
 </div>
+<div data-keep></div>
 </li>

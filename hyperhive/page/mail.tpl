@@ -12,8 +12,20 @@
 % end
 </dl>
 <p class="body whole">{{show.text_of(message)}}</p>
+</section>
+% if message["to"] == "operator" and message["from"] != "system":
+<section id="reply" aria-labelledby="reply-title">
+<h2 id="reply-title">Reply</h2>
+<form method="post" action="/api/send" data-read="{{message["id"] if message["state"] == "queued" else ""}}">
+% include("hidden.tpl")
+<input type="hidden" name="to" value="{{message["from"]}}"><input type="hidden" name="in_reply_to" value="{{message["id"]}}">
+<label>Reply to {{message["from"]}} <textarea name="body" required maxlength="65536"></textarea></label>
+<div class="row"><button>Send</button></div><output></output></form>
+</section>
+% end
 % if show.log_of(message):
+<section>
 <h2>Its last words</h2>
 <pre class="log" tabindex="0">{{"\n".join(show.log_of(message))}}</pre>
-% end
 </section>
+% end

@@ -5,8 +5,9 @@
 <time datetime="{{message["sent_at"]}}">{{age(message["sent_at"])}} ago</time>
 <span class="name">{{message["from"]}} <span aria-hidden="true">→</span><span class="away">to</span> {{message["to"]}}</span>
 <span class="small {{show.look(message["state"])}}">{{message["state"]}}</span>
-<p class="body">{{show.text_of(message)}}\\
-% if message.get("clipped"):
+% text = show.text_of(message)
+<p class="body">{{text[:show.FLOW_MAX]}}\\
+% if message.get("clipped") or len(text) > show.FLOW_MAX:
  <a href="/message/{{message["id"]}}">… whole message</a>\\
 % end
 </p>

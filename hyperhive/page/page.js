@@ -6,6 +6,7 @@ const EVENTS = ["mail", "delivered", "done", "requeued", "dead", "woken", "awake
   "status", "approval", "spawned", "question", "question_answered", "container_crash", "quarantined", "started",
   "recovered", "finished", "stopped", "model", "command", "session", "progress"];
 const REST = 250; // milliseconds between two fetches of the page
+const RETRY = 2000; // until a stream that was refused is asked for again
 const ANEW = 20000; // how long ago things were is told anew
 const LINGER = 10000; // how long the result of an action stays when what it was done to is gone
 
@@ -77,6 +78,7 @@ function remove(node, list) {
 
 let fetching = false;
 let wanted = false;
+let signedOut = false;
 
 async function refresh() {
   wanted = true;
@@ -92,13 +94,15 @@ async function refresh() {
 
 async function again() {
   const answer = await fetch(location.pathname + location.search);
-  if (answer.status === 401) return lost("You are signed out. A new link: hivectl url");
+  signedOut = answer.status === 401;
+  if (signedOut) return lost("You are signed out. A new link: hivectl url");
   if (!answer.ok) return lost(answer.status === 404 ? "This is no longer there." : "");
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const query of ["#main", "#waits"]) renew(one(query), one(query, fresh));
   document.title = fresh.title;
   times();
   filter();
+  hide();
   notify();
   if (streaming()) live("live", false);
 }
@@ -134,13 +138,17 @@ function listen(last) {
   };
   stream.onerror = () => {
     lost();
-    if (stream.readyState !== EventSource.CLOSED) return;
-    setTimeout(() => listen(""), 2000); // refused: the page says whether we are signed out
-    refresh();
+    if (stream.readyState === EventSource.CLOSED) setTimeout(anew, RETRY);
   };
   stream.addEventListener("reload", refresh);
   stream.addEventListener("away", () => live("The broker is away. Trying again …", true));
   for (const kind of EVENTS) stream.addEventListener(kind, (event) => happened(kind, JSON.parse(event.data)));
+}
+
+// It was refused: the page says whether that is because we are signed out.
+async function anew() {
+  await again().catch(() => lost());
+  if (!signedOut) listen("");
 }
 
 function happened(kind, event) {
@@ -196,12 +204,12 @@ async function submitted(event) {
   const done = await act(form.getAttribute("action"), fields, one("output", form));
   pressed.disabled = false;
   if (!done) return pressed.focus();
-  for (const typed of all("textarea, input:not([type=hidden])", form)) typed.value = typed.defaultValue;
+  for (const typed of all("textarea, input:not([type=hidden], [type=checkbox])", form)) typed.value = typed.defaultValue;
   if (form.dataset.read) act("/api/read", new URLSearchParams({ ids: form.dataset.read }), element("output"));
   refresh();
 }
 
-// a link whose target is shown in place: a request's diff
+// a link whose target is shown in place: a request's diff, the form for a reply
 async function inline(event) {
   const link = event.target.closest("a[data-inline]");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -214,6 +222,7 @@ async function inline(event) {
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const found = one(`#${link.dataset.inline}`, page);
     place.replaceChildren(...(found ? [...found.children].slice(1) : [element("p", { class: "bad" }, "It cannot be shown.")]));
+    one("textarea", place)?.focus();
   } catch {
     place.replaceChildren(element("p", { class: "bad" }, "The hive did not answer. Try again."));
   }
@@ -246,10 +255,10 @@ async function older(event) {
 const told = new Set();
 
 function notify() {
-  const news = all("[data-waits]").filter((each) => !told.has(each.id));
-  for (const each of news) told.add(each.id);
+  const news = JSON.parse(one("#waits").dataset.waits).filter(([id]) => !told.has(id));
+  for (const [id] of news) told.add(id);
   if (!notify.began || Notification.permission !== "granted" || !document.hidden) return;
-  for (const each of news) new Notification("hyperhive", { body: visible(each.dataset.waits), tag: each.id });
+  for (const [tag, text] of news) new Notification("hyperhive", { body: visible(text), tag });
 }
 
 function ask() {
@@ -277,13 +286,20 @@ const COMMANDS = {
 };
 const DONE_BY = { "/compact": "compact", "/cancel": "cancel-turn", "/new-session": "new-session" };
 
+const cleared = new Set();
+
+function hide() {
+  for (const id of cleared) document.getElementById(id)?.setAttribute("hidden", "");
+}
+
 async function command(form, line) {
   const said = one("output", form);
   const [word, ...rest] = line.split(/\s+/);
   const fields = new URLSearchParams({ agent: form.dataset.composer });
   if (word === "/help") return tell(said, Object.entries(COMMANDS).map((each) => each.join("  ")).join("\n"), "body");
   if (word === "/clear") {
-    one("#turn-list").replaceChildren();
+    for (const each of all(".turn:not([data-runs]), .turn[data-runs] .events > li")) cleared.add(each.id);
+    hide();
     return tell(said, "Cleared here. Nothing was deleted: load the page again to see it.", "");
   }
   if (word === "/model" && !rest.length) return tell(said, one("#model").innerText.replace(/\s+/g, " "), "");

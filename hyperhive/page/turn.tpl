@@ -1,10 +1,11 @@
-<li id="turn-{{turn["number"]}}-{{turn["invocation"][:8]}}" class="turn">
+% runs = not record and agent["state"] == "working" and turn["number"] > agent["turns"]
+<li id="turn-{{turn["number"]}}-{{turn["invocation"][:8]}}" class="turn"{{!" data-runs" if runs else ""}}>
 <div class="head"><h3>Turn {{turn["number"]}}</h3>
 % if record:
 <span class="pill {{show.look(record["outcome"])}}">{{record["outcome"]}}</span>
 <span class="calm small"><time datetime="{{record["started_at"]}}">{{age(record["started_at"])}} ago</time>, took {{f"{record['duration_ms'] / 1000:.1f}"}} s, {{record["model"]}}, {{record["tokens_in"] + record["tokens_cache_read"] + record["tokens_cache_write"]}} tokens in, {{record["tokens_out"]}} out{{f", ${record['cost_usd']:.2f}" if record["cost_usd"] else ""}}</span>
 % else:
-<span class="pill busy">{{"running" if agent["state"] == "working" and turn["number"] > agent["turns"] else "no record"}}</span>
+<span class="pill busy">{{"running" if runs else "no record"}}</span>
 % end
 </div>
 % if record and record["error"]:

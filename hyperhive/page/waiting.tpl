@@ -6,7 +6,7 @@
 % else:
 <ol class="items" id="waiting-list">
 % for each in waiting:
-<li id="waits-{{each["kind"]}}-{{each["agent"]}}-{{each["id"]}}" class="head" data-waits="{{each["kind"]}}: {{each["title"]}}">
+<li id="waits-{{each["kind"]}}-{{each["agent"]}}-{{each["id"]}}" class="head">
 <span class="pill wait">{{each["kind"]}}</span> <a href="{{show.anchor(each)}}">{{each["title"]}}</a>
 <time datetime="{{each["since"]}}">{{age(each["since"])}} ago</time></li>
 % end

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,9 +49,22 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path, chromium: Browser) -> Iterator[Site]:
+    with stage(tmp_path, chromium) as it:
+        yield it
+
+
+@pytest.fixture(scope="module")
+def still(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterator[Site]:
+    """For tests that only look."""
+    with stage(tmp_path_factory.mktemp("still"), chromium) as it:
+        yield it
+
+
+@contextmanager
+def stage(folder: Path, chromium: Browser) -> Iterator[Site]:
     """A hive with something of everything, and pages that are signed in. They may not complain."""
     complaints: list[str] = []
-    with hive(tmp_path) as here, ExitStack() as stack:
+    with hive(folder) as here, ExitStack() as stack:
         here.add("manager", "bob")
         agents = scene.fill(here)
         served = stack.enter_context(web(here))

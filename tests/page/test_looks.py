@@ -37,9 +37,9 @@ def opened(site: Site, name: str, size: Size) -> Page:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_nothing_overflows_or_is_covered(site: Site, tmp_path: Path, size: str) -> None:
+def test_nothing_overflows_or_is_covered(still: Site, tmp_path: Path, size: str) -> None:
     for name in PAGES:
-        page = opened(site, name, SIZES[size])
+        page = opened(still, name, SIZES[size])
         assert "oading" not in page.locator("main").inner_text()
         for unfolded in (False, True):
             if unfolded:
@@ -52,9 +52,9 @@ def test_nothing_overflows_or_is_covered(site: Site, tmp_path: Path, size: str) 
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_axe_finds_nothing_serious(site: Site, size: str) -> None:
+def test_axe_finds_nothing_serious(still: Site, size: str) -> None:
     for name in PAGES:
-        page = opened(site, name, SIZES[size])
+        page = opened(still, name, SIZES[size])
         page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
         page.evaluate(AXE.read_text())
         found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
@@ -66,10 +66,10 @@ def test_axe_finds_nothing_serious(site: Site, size: str) -> None:
         assert bad == [], name
 
 
-def test_pictures(site: Site, tmp_path: Path) -> None:
+def test_pictures(still: Site, tmp_path: Path) -> None:
     """For the README, where `make pictures` says to put them."""
     folder = Path(os.environ.get("PICTURES", tmp_path))
     for name in ("page", "agent"):
-        page = opened(site, name, (1280, 1000))
+        page = opened(still, name, (1280, 1000))
         page.screenshot(path=folder / f"{name}.png")
         assert (folder / f"{name}.png").stat().st_size < 200_000

@@ -25,8 +25,8 @@ def test_a_link_signs_in_once(site: Site) -> None:
     expect(stranger.locator("main")).to_contain_text("hivectl url")
 
 
-def test_the_sections_stand_in_their_order(site: Site) -> None:
-    page = site.open()
+def test_the_sections_stand_in_their_order(still: Site) -> None:
+    page = still.open()
     names = [each.inner_text().splitlines()[-1] for each in page.locator("main h2").all()]
     assert names == [
         "Waiting for you",
@@ -57,7 +57,7 @@ def test_what_one_types_survives_what_happens(site: Site) -> None:
     page = live(site.open())
     page.locator("#send textarea").fill("half a sen")
     page.locator("#send select").select_option("bob")
-    page.get_by_text("Reply …").click()
+    page.get_by_role("link", name="Reply").click()
     page.get_by_label("Reply to manager").fill("Good. ")
     site.agents["ada"].ask("send", to="operator", body="It is ready.")
     expect(page.locator("#inbox-list > li").first).to_contain_text("It is ready.")
@@ -125,7 +125,7 @@ def test_what_is_refused_is_said_in_place(site: Site) -> None:
 
 def test_read_reply_send_and_filter(site: Site) -> None:
     page = live(site.open())
-    page.get_by_text("Reply …").click()
+    page.get_by_role("link", name="Reply").click()
     page.get_by_label("Reply to manager").fill("Good. Go on.")
     page.locator("#inbox").get_by_role("button", name="Send").click()
     expect(page.locator("#inbox .pill")).to_have_count(0)
@@ -272,8 +272,8 @@ def test_mail_is_seen_at_once(site: Site) -> None:
     assert time.monotonic() - began < 5
 
 
-def test_nothing_of_the_page_needs_what_its_policy_forbids(site: Site) -> None:
+def test_nothing_of_the_page_needs_what_its_policy_forbids(still: Site) -> None:
     assert "unsafe" not in json.dumps(web_guard.HEADERS)
     for path in ("/", "/agent/ada", "/sessions", "/request/5"):
-        text = site.web.get(path).text
+        text = still.web.get(path).text
         assert "style=" not in text and "<style" not in text and " onclick" not in text
