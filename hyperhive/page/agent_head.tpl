@@ -17,6 +17,7 @@
 <span class="bad">{{model["refused"]["model"]}} was refused: {{model["refused"]["error"]}}</span>
 % end
 </dd>
+<dt>Writes to</dt><dd>{{"everybody" if "all" in agent["send_to"] else ", ".join(agent["send_to"]) or "nobody"}}</dd>
 <dt>Mail</dt><dd>{{agent["waiting"]}} queued, {{agent["leased"]}} in a turn</dd>
 <dt>Turns</dt><dd>{{agent["turns"]}}\\
 % if agent["last_turn_at"]:

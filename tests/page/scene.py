@@ -1,10 +1,12 @@
 """A hive in which everything is that the page can show: agents, requests, questions, mail, a crash."""
 
 import json
+import time
 from typing import Any
 
-from tests.changing import carry_out, draft, newest, queued, spawned
-from tests.hive import Hive, Peer
+from hyperhive import wire
+from tests.changing import as_deployed, carry_out, draft, newest, queued, spawned
+from tests.hive import NEVER, Hive, Peer
 
 UNIT = "hive-agent@ada.service"
 EVE = """description = "reviews what ada writes"
@@ -38,7 +40,7 @@ LAST_WORDS = ["Traceback (most recent call last):", "RuntimeError: the disk of a
 def turn(peer: Peer, number: int, outcome: str = "ok", **more: Any) -> None:
     about = {
         "number": number,
-        "started_at": "2026-11-22T10:00:00.000Z",
+        "started_at": wire.stamp(time.time() - 2.31),
         "duration_ms": 2310,
         "outcome": outcome,
         "model": "sonnet",
@@ -74,9 +76,8 @@ def crash(hive: Hive, invocation: str, unit: str = UNIT) -> None:
     """As hive-watch tells of it."""
     about = {"unit": unit, "invocation": invocation, "result": "exit-code", "exit_status": 3, "restarts": 0}
     system, ending = hive.system(), {"restarted": False, "runtime": 12.5, "log": LAST_WORDS}
-    began = "2026-11-22T09:59:00.000Z"
+    at, began = (wire.stamp(time.time() - ago) for ago in (0, 12.5))
     assert system.ask("event", event="started", unit=unit, invocation=invocation, at=began)["ok"]
-    at = "2026-11-22T10:00:00.000Z"
     assert system.ask("event", event="container_crash", at=at, **about, **ending)["new"]
 
 
@@ -102,6 +103,8 @@ def death(hive: Hive, name: str) -> None:
 def fill(hive: Hive) -> dict[str, Peer]:
     """Everything at once. Gives the agents' connections."""
     spawned(hive, "ada", 'description = "writes code"\n[tools]\nallow = ["Read", "Edit"]\n')
+    about = as_deployed(hive, "ada") | {"description": "writes code"}
+    assert hive.system().ask("applied", request=NEVER, agent=about)["ok"]
     spawned(hive, "carl", 'description = "looked after the archive"\n')
     carried(hive, "destroy", agent="carl")
     carried(hive, "draft", agent="fay", description="keeps the changelog")
@@ -114,11 +117,11 @@ def fill(hive: Hive) -> dict[str, Peer]:
     manager.ask("ask", question="Who may see the report?", options=["ada", "bob", "everybody"], multi=True)
     ada.ask("ask", question="What should the new command be called?")
     ada.ask("set_status", status="rewriting the parser")
-    turn(ada, 1)
+    turn(ada, 1, asked="sonnet")
     turn(ada, 2, "timed-out", error="silent for 1800 s")
     happened(ada, 2, [("error", None, "the endpoint said nothing for 1800 s")])
     happened(ada, 3, WORK)
-    ada.ask("progress", number=3, text="Edit src/parser.py")
+    ada.ask("progress", number=3, text="Edit src/parser.py", model="sonnet")
     talk(hive, manager, ada)
     return {"manager": manager, "ada": ada}
 
