@@ -45,6 +45,7 @@ class Hub:
         self.seq = 0  # of the newest event, in the ring or before it
         self.base = 0  # of the newest one before the ring
         self.first = 0  # the place of the first one in the ring
+        self.begun = 0  # subscriptions
         self.ended: set[int] = set()  # sessions
         self.streams = 0
 
@@ -75,6 +76,7 @@ class Hub:
             self.first = self.end + 1
             self.ring.clear()
             self.epoch, self.seq, self.base = epoch, seq, seq
+            self.begun += bool(epoch)
             self.changed.notify_all()
 
     def add(self, event: Message) -> None:
@@ -128,6 +130,7 @@ class Hub:
     def write(self, session: int, place: int, seen: int, channel: Channel) -> Iterator[bytes]:
         channel.moved = self.wake
         began = beat = read = time.monotonic()
+        begun = self.begun
         try:
             yield b"retry: 1000\n\n"
             while channel.connected and session not in self.ended:
@@ -145,6 +148,8 @@ class Hub:
                 if data:
                     beat = now
                     yield data
+                    if begun and begun != self.begun:
+                        return  # its session may have been ended meanwhile: it comes again, and is looked at
                 else:
                     self.wait_for_news(channel, place, beat + HEARTBEAT - now)
         finally:

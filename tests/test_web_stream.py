@@ -84,7 +84,9 @@ def test_a_restart_of_the_broker_is_outlived(own: Web) -> None:
         own.hive.operator().ask("status")  # systemd-socket-activate starts it for a connection
         number, _ = stream.until("reload")
         assert number.partition("-")[0] == own.get("/api/state").json["epoch"]
-        say(own, "after")
+        assert stream.next()[1] == ""  # it comes again, as what ended its session may have been missed
+    say(own, "after")
+    with closing(own.stream(number, header=True)) as stream:
         bodies(stream, "after")
 
 
