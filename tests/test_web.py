@@ -1,5 +1,6 @@
 """hive-web: who gets in, by each of its routes."""
 
+import socket
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -147,6 +148,30 @@ def test_a_revoked_session_does_not_pass(signed: Web) -> None:
 @pytest.mark.parametrize("uid", [peers.UID_FIRST, peers.UID_FIRST + 65536 * 5 + 1000])
 def test_an_agent_does_not_pass_with_all_that_is_right(signed: Web, uid: int) -> None:
     all_have(all_routes(signed, {}, unix_uid=uid), 403, lambda key: True)
+
+
+@pytest.mark.parametrize("method", ["HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"])
+def test_no_other_method_is_a_way_in(signed: Web, method: str) -> None:
+    for route in APP.routes:
+        answer = ask(signed, method, path_of(route.rule), {"Cookie": None, "Origin": signed.origin})
+        refused = (401,) if method == "HEAD" and route.method == "GET" else (404, 405)
+        passes = method == "HEAD" and public(f"GET {route.rule}")
+        assert answer.status in refused or passes, (route.rule, answer.status)
+
+
+@pytest.mark.parametrize(
+    "path", ["//api/state", "/api//state", "/api/state/", "/API/state", "/api/./state", "/%61pi/state"]
+)
+def test_no_other_spelling_is_a_way_in(signed: Web, path: str) -> None:
+    assert ask(signed, "GET", path, {"Cookie": None}).status in (401, 404)
+
+
+@pytest.mark.parametrize("first", ["evil.example", "127.0.0.1:{port}"])
+def test_two_names_are_no_name(signed: Web, first: str) -> None:
+    lines = ["GET / HTTP/1.1", f"Host: {first.format(port=signed.port)}", "Host: evil.example"]
+    with socket.create_connection(("127.0.0.1", signed.port)) as sock:
+        sock.sendall("\r\n".join([*lines, f"Cookie: {signed.cookie}", "", ""]).encode())
+        assert sock.recv(12) in (b"HTTP/1.1 403", b"HTTP/1.1 400")
 
 
 # signing in
