@@ -11,6 +11,7 @@ from hyperhive.client import Client
 from hyperhive.wire import Message
 
 PATIENCE = 3.0  # seconds: longer than a restart of the broker takes
+KEPT = 16  # connections; more are made while they are needed
 FRESH = 1.0  # seconds: not all that changes makes an event
 SHARE = 5  # one part of its time
 
@@ -29,7 +30,10 @@ class Pool:
         try:
             yield taken
         finally:
-            self.free.put(taken)
+            if self.free.qsize() < KEPT:
+                self.free.put(taken)
+            else:
+                taken.drop()
 
     def call(self, op: str, *, answer_wait: float = client.ANSWER_WAIT, **fields: object) -> Message:
         with self.take() as taken:
