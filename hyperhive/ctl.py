@@ -15,6 +15,7 @@ from hyperhive import (
     ctl_show,
     ctl_stats,
     ctl_text,
+    ctl_turns,
     ctl_units,
     ctl_web,
 )
@@ -98,6 +99,7 @@ def parser() -> argparse.ArgumentParser:
     ctl_change.add(verb)
     ctl_mail.add(verb)
     ctl_ends.add(verb)
+    ctl_turns.add(verb)
     ctl_backup.add(verb)
     ctl_web.add(verb)
     ctl_stats.add(verb)
@@ -113,6 +115,8 @@ def parse() -> argparse.Namespace:
     args = p.parse_args()
     if args.run is ctl_change.spawn and args.toml and (args.description or args.model):
         p.error("--toml says it all: no --description or --model with it")
+    if args.run is ctl_turns.model and bool(args.model) == args.reset and (args.model or args.until):
+        p.error("give either NAME or --reset, and --until only with NAME")
     return args
 
 

@@ -47,6 +47,11 @@ def sentence(event: Any) -> str:
             return f"The model's endpoint refuses the hive's credential in a turn of {agent}: {error}"
         case {"event": "rate_limited", "agent": agent, "error": error}:
             return f"The model's endpoint asks {agent} to wait: {error}"
+        case {"event": "turn_cancelled", "agent": agent, "ids": ids, "by": by}:
+            mail = "message " + ", ".join(map(str, ids))
+            return f"{agent} gave up {mail}: {by} stopped the turn that it was in. It is not tried again."
+        case {"event": "model_refused", "agent": agent, "model": model, "error": error, "next": other}:
+            return f"The model's endpoint refuses {model} to {agent}, which goes on with {other}: {error}"
         case {"event": "container_crash", "unit": unit, "invocation": invocation, "restarted": again}:
             look = f"journalctl _SYSTEMD_INVOCATION_ID={invocation}"
             return f"{unit} crashed: {death(event)}{'; systemd starts it again' * again}.\n({look})"

@@ -15,7 +15,7 @@ _hivectl() {
     COMPREPLY=()
 
     if [ "$COMP_CWORD" -eq 1 ]; then
-        words='status list show top stats spawn draft drafts approvals diff approve deny rollback history destroy kept revive purge doctor send inbox mail ask questions answer remind loose-ends dead backup restore url sessions --help'
+        words='status list show top stats spawn draft drafts approvals diff approve deny rollback history destroy kept revive purge doctor send inbox mail ask questions answer remind loose-ends dead model cancel compact new-session backup restore url sessions --help'
     elif [ "$verb $prev" = 'mail --state' ]; then
         words='queued leased done dead dropped'
     elif [ "$verb $prev" = 'loose-ends --cancel' ]; then
@@ -28,7 +28,7 @@ _hivectl() {
         words='deployed approved previous'
     elif [ "$verb $prev" = 'spawn --toml' ] || [ "$verb $prev" = 'spawn --prompt' ]; then
         files=yes
-    elif [[ $prev == --@(description|model|note|reply-to|key|limit|read|option|ttl|in|at|since|revoke) ]]; then
+    elif [[ $prev == --@(description|model|note|reply-to|key|limit|read|option|ttl|in|at|since|revoke|until) ]]; then
         return
     elif [[ $cur == -* ]]; then
         words='--json --help'
@@ -47,15 +47,16 @@ _hivectl() {
             remind) words+=' --in --at' ;;
             loose-ends) words+=' --cancel' ;;
             dead) words+=' --retry --drop' ;;
+            model) words+=' --until --reset' ;;
             sessions) words+=' --revoke --revoke-all' ;;
         esac
     else
         case $verb in
-            show|stats|mail|loose-ends|approvals|rollback|history|destroy) words=$(_hivectl_agents) ;;
+            show|stats|mail|loose-ends|approvals|rollback|history|destroy|cancel|compact|new-session) words=$(_hivectl_agents) ;;
             diff|approve|deny) [ "$COMP_CWORD" -eq 2 ] && words=$(_hivectl_field approvals id) ;;
             revive) words=$(_hivectl_field kept name) ;;
             purge) words="$(_hivectl_field kept name) $(_hivectl_field drafts agent)" ;;
-            ask|remind) [ "$COMP_CWORD" -eq 2 ] && words=$(_hivectl_agents) ;;
+            ask|remind|model) [ "$COMP_CWORD" -eq 2 ] && words=$(_hivectl_agents) ;;
             send) [ "$COMP_CWORD" -eq 2 ] && words="$(_hivectl_agents) operator all" ;;
         esac
     fi
