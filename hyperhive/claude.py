@@ -38,7 +38,9 @@ class Aside(Protocol):
 
     def writing(self) -> Sequence[int]: ...
 
-    def serve(self, readable: Sequence[int], writable: Sequence[int]) -> bool: ...
+    def due(self) -> float: ...
+
+    def serve(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -226,7 +228,7 @@ class Claude:
 
     def wait(self, end: float, writing: Sequence[int] = ()) -> bool:
         """Until it has said something, or takes something (True)."""
-        left = max(0.0, end - time.monotonic())
+        left = max(0.0, min(end, self.aside.due()) - time.monotonic())
         aside, more = self.aside.reading(), self.aside.writing()
         readable, writable, _ = select.select([self.stdout, self.death, *aside], [*writing, *more], [], left)
         reap(self.process.pid)
@@ -235,9 +237,9 @@ class Claude:
             self.read()
         elif self.death in readable:  # and its stdout has no end: what it left behind holds it open
             raise Ended(self.how_it_ended())
-        elif not (readable or writable):
+        elif not (readable or writable) and time.monotonic() >= end:
             raise Silent
-        self.aside.serve(readable, writable)
+        self.aside.serve()
         return takes
 
     def read(self) -> None:

@@ -1,9 +1,11 @@
 """What broker and harness say to each other in mid-turn, without waiting. Standard library only."""
 
 import contextlib
+import math
 import select
 import socket
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -18,6 +20,7 @@ EVENTS_MAX = 2000  # of one turn, as the broker takes them
 BATCH_EVENTS = 64
 BATCH_BYTES = 48 * 1024  # of text, which JSON may make six times as long
 BACKLOG_BYTES = 1024 * 1024  # while the broker is away or slow
+PATIENCE = 60.0  # seconds, for what is left at the end of a turn
 RETRY = 1.0  # seconds between two tries to connect
 HELLO, LISTEN = 1, 2  # ids of requests; reports are counted on from there
 
@@ -34,7 +37,7 @@ class Ear:
         self.path = path
         self.hello = hello
         self.sock: socket.socket | None = None
-        self.tried = -RETRY
+        self.tried = -math.inf
         self.came = bytearray()
         self.goes = bytearray()
         self.queue: deque[tuple[int, Event]] = deque()  # (turn, event) that nobody was told yet
@@ -56,8 +59,19 @@ class Ear:
             self.connect()
 
     def end(self) -> None:
+        """The record of the turn is with the broker, so the broker is there."""
         self.turn, self.armed = 0, False
+        if self.queue and not self.sock:
+            self.tried = -math.inf
+            self.connect()
         self.send(all_at_once=True)
+        if self.sock and self.goes:  # more than a socket takes; the next turn has a new one
+            rest = (self.sock, bytes(self.goes), self.last_id)
+            threading.Thread(target=hand_over, args=rest, daemon=True).start()
+            self.sock = None
+            self.goes.clear()
+            self.came.clear()
+            self.reports.clear()
 
     def report(self, events: Iterable[Event]) -> None:
         for event in events:
@@ -71,7 +85,7 @@ class Ear:
     # the connection
 
     def connect(self) -> None:
-        if time.monotonic() - self.tried < RETRY:
+        if time.monotonic() < self.tried + RETRY:
             return
         self.tried = time.monotonic()
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -104,14 +118,15 @@ class Ear:
     def writing(self) -> Sequence[int]:
         return self.reading() if self.goes else []
 
-    def serve(self, readable: Sequence[int], writable: Sequence[int]) -> bool:
-        """After a select; False when nothing was for us."""
-        mine = self.reading()
-        if not any(fd in readable or fd in writable for fd in mine):
-            return False
+    def due(self) -> float:
+        """When serve() is to be called even if nothing has come."""
+        return math.inf if self.sock or not self.turn else self.tried + RETRY
+
+    def serve(self) -> None:
+        if not self.sock and self.turn:
+            self.connect()
         self.hear()
         self.send()
-        return True
 
     def wait(self, seconds: float) -> bool:
         """Between turns; True when another model is to be used."""
@@ -189,3 +204,16 @@ class Ear:
             size += len(found[-1][1]["text"])
         self.backlog = max(0, self.backlog - size)
         return found
+
+
+def hand_over(sock: socket.socket, rest: bytes, last_id: int) -> None:
+    """In a thread of its own, between two turns: until the last report is answered."""
+    sock.settimeout(PATIENCE)
+    with sock, contextlib.suppress(OSError):
+        sock.sendall(rest)
+        answer = f'{{"id":{last_id},'.encode()
+        came = b""
+        while answer not in came:
+            came = came[-100:] + (data := sock.recv(65536))
+            if not data:
+                return

@@ -244,7 +244,7 @@ class Harness:
         self.ear.report([narration.one("status", f"reading {len(messages)} from {messages[0]['from']}")])
         while not self.converse(this, text):
             pass  # at most once for a claude that had ended already, a session that is gone, and each model
-        self.ear.end()
+        self.ear.send(all_at_once=True)
         self.close_turn(this, began)
 
     def converse(self, this: turn.Turn, text: str) -> bool:
@@ -303,6 +303,7 @@ class Harness:
         cost, self.session.cost = max(0.0, this.total_cost - before), this.total_cost or before
         record = turn.record(this, round((time.monotonic() - began) * 1000), cost)
         self.ask("turn", **record, asked=self.session.model)
+        self.ear.end()
         self.session.keep(this.session)
         if this.outcome in turn.WELL:
             self.ask("ack")
