@@ -157,10 +157,11 @@ class Stats:
         """Newest first. A run that died has left a turn without a record, and its number to the next."""
         place = "agent = ? and number < ?"
         query = f"""
-            with one as (select number, invocation from turns where {place}
-                union select number, invocation from turn_events where {place})
+            with one as (select number, invocation, 0 id from turns where {place}
+                union all select number, invocation, id from turn_events where {place})
             select number, invocation from one where number in
-                (select distinct number from one order by number desc limit ?) order by number desc
+                (select distinct number from one order by number desc limit ?)
+            group by number, invocation order by number desc, max(id) desc
         """  # noqa: S608
         found = self.select(query, agent, before, agent, before, limit)
         left = HISTORY_MAX
@@ -172,7 +173,7 @@ class Stats:
             about["turn"] = shown(recorded[0]) if recorded else None
             about["events"], about["more"] = self.read_events(*one, events_before, left)
             left = max(0, left - sum(len(each["text"]) for each in about["events"]))
-        return sorted(found, key=lambda about: (-about["number"], about["turn"] is None))
+        return found
 
     def read_events(
         self, agent: str, number: int, invocation: str, before: int, room: int

@@ -160,7 +160,7 @@ def ask(
 
 
 def prompt(text: str, **more: Any) -> dict[str, Any]:
-    return {"model": "m", "max_tokens": 100, "messages": [{"role": "user", "content": text}], **more}
+    return {"model": "claude-m", "max_tokens": 100, "messages": [{"role": "user", "content": text}], **more}
 
 
 def answer(url: str, text: str, **headers: str) -> str:

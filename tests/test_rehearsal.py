@@ -167,7 +167,7 @@ def test_a_broken_change_keeps_the_old_rules_and_says_so(fresh: Rehearsal) -> No
 
 BROKEN = {
     "[[rule]]\n[[rule": "line 2",
-    "rules = 1": "'rules' is not a key here (known: rule)",
+    "rules = 1": "'rules' is not a key here (known: rule, models)",
     "rule = 1": "'rule' must be list, not int",
     '[[rule]]\nsay = "x"\n[[rule]]\ntxt = "x"\nsay = "x"': "rule 2: 'txt' is not a key here",
     '[[rule]]\ntext = "("\nsay = "x"': "rule 1: 'text' is not a regular expression",
@@ -258,7 +258,7 @@ def play(url: str, agent: str, sender: str, body: str, results: list[str]) -> li
     messages: list[dict[str, Any]] = [{"role": "user", "content": MAIL.format(sender, agent, body)}]
     calls: list[dict[str, Any]] = []
     while True:
-        request = {"model": "m", "max_tokens": 9, "messages": messages}
+        request = {"model": "claude-m", "max_tokens": 9, "messages": messages}
         data = ask(url, "POST", "/v1/messages", request, x_hive_agent=agent)[2]
         content = json.loads(data)["content"]
         uses = [part for part in content if part["type"] == "tool_use"]
@@ -291,3 +291,15 @@ def test_the_shipped_rules_say_and_run_what_a_mail_asks(tmp_path: Path) -> None:
         assert said == {"tool": "mcp__hive__send", "to": "operator", "body": "hello"}
         ran, sent = play(model.url, "ada", "bob", "please run uname", ["Linux", "{}"])
         assert ran["command"] == "uname" and (sent["to"], sent["body"]) == ("bob", "Linux")
+
+
+def test_a_model_that_is_not_listed_is_unknown(tmp_path: Path) -> None:
+    rules = 'models = ["claude-.*"]\n[[rule]]\ntext = "."\nsay = "hello"\n'
+    with endpoints.rehearsal(tmp_path / "model", rules) as model:
+        status, _, data = ask(model.url, "POST", "/v1/messages", prompt("hi", model="gpt"))
+        assert (status, json.loads(data)["error"]) == (
+            404,
+            {"type": "not_found_error", "message": "model: gpt"},
+        )
+        assert ask(model.url, "POST", "/v1/messages", prompt("hi", model="claude-x"))[0] == 200
+        assert [(r["model"], r["rule"]) for r in model.requests()] == [("gpt", None), ("claude-x", 1)]
