@@ -118,7 +118,8 @@ install: node_modules/stamp build/venv/stamp $(PAGES)
 	@$(call put,644,$(SHARE)/hyperhive/prompts,$(wildcard prompts/*.md))
 	@$(call put,644,$(SHARE)/hyperhive/draft,$(wildcard units/draft/*))
 	@$(call put,644,$(SHARE)/hyperhive/cage/etc,$(wildcard units/cage/etc/*))
-	@$(call put,644,$(SHARE)/hyperhive/datasette,$(wildcard datasette/*))
+	@$(call put,644,$(SHARE)/hyperhive/datasette,$(wildcard datasette/*.yaml))
+	@$(call put,644,$(SHARE)/hyperhive/datasette/plugins,$(wildcard datasette/plugins/*.py))
 	@$(foreach n,1 5 7 8,$(call put,644,$(SHARE)/man/man$n,$(filter %.$n,$(PAGES)));)
 	@for f in sysusers tmpfiles; do [[ ! -e units/$$f.conf ]] || \
 		install -D --compare --mode=644 units/$$f.conf $(DESTDIR)$(PREFIX)/lib/$$f.d/hyperhive.conf; done

@@ -63,6 +63,7 @@ class Broker:
             self.add_agent(row)
         drain.resume(self)
         self.operators: set[Connection] = set()
+        self.guests: set[Connection] = set()  # of hive-explore
         self.subscribers: set[Connection] = set()
         self.untold: list[Row] = []  # new mail of which the journal, subscribers and FIFOs are to hear
         self.sequence = itertools.count(1)
@@ -111,9 +112,10 @@ class Broker:
     def opened(self, connection: Connection) -> str:
         """The error code to refuse the connection with, or ''."""
         agent = self.agents.get(connection.who)
-        here = agent.connections if agent else self.operators
+        guests = self.guests if connection.who == names.EXPLORE else self.operators
+        here = agent.connections if agent else guests
         here.add(connection)
-        if len(here) > (AGENT_CONNECTIONS_MAX if agent else CONNECTIONS_MAX):
+        if len(here) > (CONNECTIONS_MAX if here is self.operators else AGENT_CONNECTIONS_MAX):
             return "too-many"
         assert connection.transport
         uid = peer_uid(connection.transport.get_extra_info("socket"))
@@ -126,6 +128,7 @@ class Broker:
 
     def lost(self, connection: Connection) -> None:
         self.operators.discard(connection)
+        self.guests.discard(connection)
         self.subscribers.discard(connection)
         self.snapshots.lost(connection)
         agent = self.agents.get(connection.who)

@@ -9,6 +9,7 @@ MANAGER = "manager"
 OPERATOR = "operator"
 SYSTEM = "system"
 ALL = "all"
+EXPLORE = "/explore"  # hive-explore: no agent can be called so
 RESERVED = (OPERATOR, SYSTEM, ALL)  # 'manager' is reserved too: it is the one agent that may be called so
 
 

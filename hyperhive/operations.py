@@ -65,7 +65,7 @@ def operation_of(broker: Broker, connection: Connection, op: str) -> Operation |
     if connection.who in broker.agents:
         manager = MANAGER if broker.agents[connection.who].role == names.MANAGER else {}
         return AGENT.get(op) or HARNESS.get(op) or manager.get(op)
-    return (SYSTEM if connection.who == names.SYSTEM else OPERATOR).get(op)
+    return {names.SYSTEM: SYSTEM, names.EXPLORE: EXPLORE}.get(connection.who, OPERATOR).get(op)
 
 
 def agent_of(broker: Broker, connection: Connection) -> Agent:
@@ -304,3 +304,4 @@ ROOTS: dict[str, Operation] = {
     **operations_ends.SYSTEM,
 }
 SYSTEM: dict[str, Operation] = ROOTS | operations_watch.SYSTEM
+EXPLORE: dict[str, Operation] = {"session": operations_web.session}  # hive-explore asks who is signed in

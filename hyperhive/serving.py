@@ -15,6 +15,7 @@ from hyperhive.live import Agent
 from hyperhive.problem import EX_CONFIG, Problem
 
 BACKLOG = 128
+EXPLORE_FD = "explore"  # as hive-broker-explore.socket calls it
 GATE = "/run/hyperhive/gate/gate.sock"
 
 
@@ -90,9 +91,12 @@ async def serve(broker: Broker) -> None:
     for agent in broker.agents.values():
         await broker.take_back(agent, "the broker was restarted")
         await sockets.open_for(agent)
-    let_go(sockets.fds, {names.OPERATOR, names.SYSTEM, *(f"agent-{name}" for name in broker.agents)})
+    kept = {names.OPERATOR, names.SYSTEM, EXPLORE_FD, *(f"agent-{name}" for name in broker.agents)}
+    let_go(sockets.fds, kept)
     for who in (names.OPERATOR, names.SYSTEM):
         await sockets.listen(who, sockets.fds[who])
+    if EXPLORE_FD in sockets.fds:
+        await sockets.listen(names.EXPLORE, sockets.fds[EXPLORE_FD])
     watched = wake.watch(broker.run_folder / "wake")
     loop = asyncio.get_running_loop()
     loop.add_reader(watched, broker.fifo_seen, watched)

@@ -100,6 +100,7 @@ class Stats:
             db.execute(f"pragma busy_timeout = {BUSY_MS}")
             migrations.apply(Database(db))
             stats_schema.migrations.apply(Database(db))
+            self.path.chmod(0o640)  # hive-explore has the folder's group
             self.db = db
         return self.db
 

@@ -80,12 +80,13 @@ class Hive:
         self.peers: list[Peer] = []
         self.bases: dict[str, int] = {}
         self.passed: list[str] = []  # --setenv options for it
+        self.sockets = ["operator", "system"]
         self.under: list[str] = []  # a program that runs the broker: strace, unshare
         self.broker: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        listen = [f"--listen={self.run}/{name}.sock" for name in ("operator", "system")]
-        for name in ("operator", "system"):
+        listen = [f"--listen={self.run}/{name}.sock" for name in self.sockets]
+        for name in self.sockets:
             (self.run / f"{name}.sock").unlink(missing_ok=True)
         program = [
             sys.executable,
@@ -97,7 +98,7 @@ class Hive:
             *self.under,
             "systemd-socket-activate",
             *listen,
-            "--fdname=operator:system",
+            f"--fdname={':'.join(self.sockets)}",
             "--setenv=PYTHONPATH",
             *self.passed,
             *program,

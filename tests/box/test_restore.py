@@ -30,7 +30,7 @@ def test_backup_refusal_stop_restore_start(crew: Crew, run: Run, watch: Watch) -
     listed = run(
         "stat", "--format=%U %G %a %n", "/var/lib/hyperhive/db/hive.db", f"{aside[1]}/hive.db"
     ).stdout
-    assert listed.splitlines()[0] == "hive hive 600 /var/lib/hyperhive/db/hive.db"
+    assert listed.splitlines()[0] == "hive hive-explore 600 /var/lib/hyperhive/db/hive.db"
     assert crew.state(before).startswith("done")
     bodies = [message["body"] for message in crew.call("mail", agent="operator")["messages"]]
     assert "after the backup" not in bodies

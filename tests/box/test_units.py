@@ -15,6 +15,7 @@ SERVICES = [
     "hive-apply",
     "hive-broker",
     "hive-control@1",
+    "hive-explore",
     "hive-gate",
     "hive-rehearsal",
     "hive-watch",

@@ -1,0 +1,192 @@
+"""Datasette over stats.db, for who is signed in to the page, until nobody has asked for a while."""
+
+import argparse
+import asyncio
+import html
+import logging
+import socket
+import time
+from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import uvicorn
+from datasette.app import Datasette
+from datasette.utils import parse_metadata
+from systemd.daemon import listen_fds, notify
+
+from hyperhive import settings
+from hyperhive.client import Client
+from hyperhive.problem import EX_CONFIG, Problem
+
+log = logging.getLogger(__name__)
+
+PORT, PAGE_PORT = 7001, 7000
+AGENT = "/-/agent/"  # as datasette/plugins/hive.py links to it
+COOKIES = ("hive", "__Host-hive")  # hive-web's: a cookie is its host's, whatever the port
+TOKEN_MAX = 100
+BROKER = "/run/hyperhive/explore-broker.sock"
+LOOK = 1.0  # seconds from one look at the clock to the next
+SETTINGS = {
+    # A reader holds up the writing of telemetry for as long as it reads.
+    "sql_time_limit_ms": 3000,
+    "facet_time_limit_ms": 300,
+    "facet_suggest_time_limit_ms": 50,
+    "suggest_facets": False,
+    "max_returned_rows": 1000,
+    "num_sql_threads": 3,
+    "allow_download": False,
+    "default_cache_ttl": 0,
+    "truncate_cells_html": 300,
+}
+HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+]
+PAGE = "<!DOCTYPE html><html lang=en><title>hyperhive</title><h1>{title}</h1><p>{text}</p></html>"
+
+Scope = dict[str, Any]
+
+
+class Guard:
+    """In front of Datasette: by the Host, the method, and the session that the broker knows."""
+
+    def __init__(self, app: Any, pages: dict[str, str], broker: str) -> None:
+        self.app = app
+        self.pages = pages
+        self.broker = broker
+        self.asked_at = time.monotonic()
+        self.answering = 0
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        self.answering += 1
+        try:
+            if refusal := await self.refusal(scope):
+                await refuse(send, *refusal)
+            elif scope["path"].startswith(AGENT):
+                await self.to_page(scope, send)
+            else:
+                await self.app(without_cookie(scope), receive, with_headers(send))
+        finally:
+            self.answering -= 1
+            self.asked_at = time.monotonic()
+
+    async def refusal(self, scope: Scope) -> tuple[int, str, str] | None:
+        headers = {key: value.decode("latin-1") for key, value in scope["headers"]}
+        if headers.get(b"host") not in self.pages:
+            return 403, "Wrong address", "Use " + " or ".join(sorted(self.pages)) + "."
+        if scope["method"] not in ("GET", "HEAD"):
+            return 405, "Read-only", "Nothing can be changed here."
+        return await asyncio.to_thread(self.signed_out, token(headers.get(b"cookie", "")))
+
+    async def to_page(self, scope: Scope, send: Any) -> None:
+        """An agent's page is hive-web's."""
+        host = dict(scope["headers"])[b"host"].decode("latin-1")
+        place = f"{self.pages[host]}/agent/{quote(scope['path'].removeprefix(AGENT), safe='')}"
+        headers = [(b"location", place.encode()), *HEADERS]
+        await send({"type": "http.response.start", "status": 303, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    def signed_out(self, token: str) -> tuple[int, str, str] | None:
+        if not token:
+            return SIGNED_OUT
+        try:
+            with Client(self.broker, patience=0) as client:
+                client.call("session", token=token)
+        except Problem as e:
+            if e.code == "signed-out":
+                return SIGNED_OUT
+            log.error("Cannot ask the broker: %s", e)
+            return 503, "The broker is away", "Nobody can say who is signed in. Is hyperhive.target running?"
+        return None
+
+
+SIGNED_OUT = (401, "You are not signed in", "The command hivectl url prints a link that signs in, here too.")
+
+
+def token(cookie: str) -> str:
+    try:
+        jar = SimpleCookie(cookie)
+    except CookieError:
+        return ""
+    said = next((jar[name].value for name in COOKIES if name in jar), "")
+    return said if said.isascii() and said.isprintable() and len(said) <= TOKEN_MAX else ""
+
+
+def without_cookie(scope: Scope) -> Scope:
+    """Datasette and its plugins need not know the operator's token."""
+    return scope | {"headers": [pair for pair in scope["headers"] if pair[0] != b"cookie"]}
+
+
+def with_headers(send: Any) -> Any:
+    async def sending(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            given = [pair for pair in message["headers"] if pair[0].lower() not in dict(HEADERS)]
+            message = message | {"headers": [*given, *HEADERS]}
+        await send(message)
+
+    return sending
+
+
+async def refuse(send: Any, status: int, title: str, text: str) -> None:
+    body = PAGE.format(title=html.escape(title), text=html.escape(text)).encode()
+    headers = [(b"content-type", b"text/html; charset=utf-8"), *HEADERS]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def pages(public: str | None) -> dict[str, str]:
+    """By Host: what we may be called, and where the operator's page is then."""
+    own = {f"{name}:{PORT}": f"http://{name}:{PAGE_PORT}" for name in ("127.0.0.1", "localhost", "[::1]")}
+    return own | ({public.partition("://")[2]: public} if public else {})
+
+
+async def serve(args: argparse.Namespace, sockets: list[socket.socket]) -> None:
+    folder = args.datasette
+    metadata = parse_metadata((folder / "metadata.yaml").read_text())
+    datasette = Datasette(
+        [str(args.database)],
+        metadata=metadata,
+        settings=SETTINGS,
+        plugins_dir=str(folder / "plugins"),
+    )
+    await datasette.invoke_startup()
+    guard = Guard(datasette.app(), pages(settings.hive(args.config).public_origin), args.broker)
+    config = uvicorn.Config(guard, lifespan="on", log_level="warning", access_log=False, proxy_headers=False)
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve(sockets))
+    notify("READY=1")  # who connects waits in the sockets, which were there before us
+    while not serving.done():
+        await asyncio.wait([serving], timeout=LOOK)
+        if not guard.answering and time.monotonic() > guard.asked_at + args.idle:
+            server.should_exit = True
+    await serving
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="hive-explore", description="Let analysts ask stats.db.")
+    top.add_argument("--database", type=Path, default="/var/lib/hyperhive/db/stats.db", metavar="FILE")
+    top.add_argument("--datasette", type=Path, default="/usr/share/hyperhive/datasette", metavar="FOLDER")
+    top.add_argument("--config", type=Path, default="/etc/hyperhive/hive.toml", metavar="FILE")
+    top.add_argument("--broker", default=BROKER, metavar="PATH", help="the broker's socket for hive-explore")
+    text = "seconds without a request after which it ends (default: 600)"
+    top.add_argument("--idle", type=int, default=600, metavar="SECONDS", help=text)
+    return top
+
+
+def main() -> None:
+    args = parser().parse_args()
+    sockets = [socket.socket(fileno=fd) for fd in listen_fds()]
+    if not sockets:
+        hint = "start hive-explore.socket"
+        raise Problem("no-socket", "systemd passed no socket", hint=hint, exit_status=EX_CONFIG)
+    if not args.database.exists():
+        hint = "hive-broker makes it"
+        raise Problem("no-database", f"{args.database} is not there", hint=hint, exit_status=EX_CONFIG)
+    asyncio.run(serve(args, sockets))

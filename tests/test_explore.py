@@ -1,0 +1,208 @@
+"""hive-explore as a process: who is let in, what may be asked, and that nothing can be written."""
+
+import http.client
+import itertools
+import os
+import re
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from urllib.parse import quote
+
+import pytest
+
+from tests.hive import ROOT, Hive, listening
+
+NUMBER = itertools.count(1)
+HOST = "127.0.0.1:7001"
+
+
+class Explorer:
+    def __init__(self, here: Hive, *options: str) -> None:
+        self.path = here.run / f"page{next(NUMBER)}.sock"
+        config = here.folder / "hive.toml"
+        config.write_text("")
+        command = ["systemd-socket-activate", f"--listen={self.path}", "--setenv=PYTHONPATH", sys.executable]
+        command += [os.fspath(ROOT / "bin/hive-explore"), f"--database={here.state}/db/stats.db"]
+        command += [
+            f"--datasette={ROOT}/datasette",
+            f"--config={config}",
+            f"--broker={here.run}/explore.sock",
+        ]
+        self.process = subprocess.Popen(
+            [*command, *options], env=os.environ | {"PYTHONPATH": os.fspath(ROOT)}
+        )
+        while not listening(self.path):
+            assert self.process.poll() is None, "it went away"
+            time.sleep(0.01)
+
+    def ask(self, path: str, cookie: str = "", method: str = "GET", **headers: str) -> tuple[int, str]:
+        connection = http.client.HTTPConnection("localhost", timeout=60)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(60)
+        connection.sock.connect(os.fspath(self.path))
+        with closing(connection):
+            connection.request(method, path, headers={"Host": HOST, "Cookie": f"hive={cookie}"} | headers)
+            answer = connection.getresponse()
+            self.headers = answer.headers
+            return answer.status, answer.read().decode()
+
+
+@contextmanager
+def explorer(here: Hive, *options: str) -> Iterator[Explorer]:
+    it = Explorer(here, *options)
+    try:
+        yield it
+    finally:
+        it.process.terminate()
+        it.process.wait()
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hive]:
+    it = Hive(tmp_path_factory.mktemp("explore"))
+    it.sockets = ["operator", "system", "explore"]
+    it.start()
+    it.add("manager", "ada")
+    it.operator().ask("send", to="ada", body="hello")
+    it.operator().ask("stats", since="2026-01-01", step=86_400)
+    yield it
+    for peer in it.peers:
+        peer.close()
+    it.kill()
+
+
+@pytest.fixture(scope="module")
+def page(here: Hive) -> Iterator[Explorer]:
+    with explorer(here) as it:
+        yield it
+
+
+@pytest.fixture(scope="module")
+def cookie(here: Hive) -> str:
+    code = here.operator().ask("url")["code"]
+    return str(here.operator().ask("sign_in", code=code, agent="a test")["token"])
+
+
+def test_only_who_is_signed_in_is_let_in(here: Hive, page: Explorer, cookie: str) -> None:
+    for wrong in ("", "x", cookie[:-1], "ä", "a b"):
+        status, text = page.ask("/", quote(wrong))
+        assert (status, "hivectl url" in text) == (401, True)
+    assert page.ask("/stats.json")[0] == 401
+    assert page.ask("/", cookie)[0] == 200
+
+
+def test_signing_out_is_heard_of_at_once(here: Hive, page: Explorer) -> None:
+    begun = here.operator().ask("sign_in", code=here.operator().ask("url")["code"], agent="a test")
+    assert page.ask("/", begun["token"])[0] == 200
+    assert here.operator().ask("sign_out", session=begun["session"])["ok"]
+    assert page.ask("/", begun["token"])[0] == 401
+
+
+def test_other_names_and_methods_are_refused(page: Explorer, cookie: str) -> None:
+    assert page.ask("/", cookie, Host="evil.example")[0] == 403
+    assert page.ask("/stats", cookie, method="POST")[0] == 405
+
+
+def test_its_socket_at_the_broker_gives_no_operators_rights(here: Hive) -> None:
+    peer = here.connect(here.run / "explore.sock")
+    for op in ("status", "send", "url", "sign_in", "sessions", "sign_out", "stats", "subscribe", "prune"):
+        assert peer.ask(op)["error"] == "unknown-op"
+    assert peer.ask("session", **{"token": "x"})["error"] == "signed-out"
+
+
+def test_questions_are_answered_with_links(page: Explorer, cookie: str) -> None:
+    status, text = page.ask("/stats/who_talks_to_whom?since=2026-01-01", cookie)
+    assert status == 200 and '<a class="agent" href="/-/agent/ada">ada</a>' in text
+    assert page.ask("/-/agent/ada", cookie)[0] == 303
+    assert page.headers["Location"] == "http://127.0.0.1:7000/agent/ada"
+    assert page.headers["X-Frame-Options"] == "DENY"
+
+
+def test_columns_are_described(page: Explorer, cookie: str) -> None:
+    text = page.ask("/stats/messages", cookie)[1]
+    assert "One row per message and recipient" in text and "Bytes of UTF-8" in text
+
+
+WRITES = [
+    "insert into series values ('a', 'b', 'c', 'd')",
+    "delete from messages",
+    "drop table turns",
+    "pragma journal_mode = wal",
+    "attach database '/tmp/x' as x",
+    "vacuum into '/tmp/x'",
+    "with t as (select 1) insert into series select 1, 2, 3, 4 from t",
+    "with t as (select 1) delete from messages",
+    "select load_extension('/tmp/x')",
+    "select writefile('/tmp/x', 'x')",
+]
+
+
+@pytest.mark.parametrize("statement", WRITES)
+def test_writing_is_impossible(here: Hive, page: Explorer, cookie: str, statement: str) -> None:
+    path = here.state / "db/stats.db"
+    before = path.read_bytes()
+    status, text = page.ask(f"/stats.json?sql={quote(statement)}", cookie)
+    assert status >= 400, text
+    assert path.read_bytes() == before
+
+
+def count(page: Explorer, cookie: str) -> int:
+    status, text = page.ask("/stats.json?_shape=arrays&sql=select+count(*)+from+messages", cookie)
+    assert status == 200, text
+    found = re.search(r'"rows": \[\[(\d+)', text)
+    assert found, text
+    return int(found[1])
+
+
+def test_reading_goes_on_while_the_broker_writes(here: Hive, page: Explorer, cookie: str) -> None:
+    operator, before = here.operator(), count(page, cookie)
+    for number in range(1, 6):
+        operator.ask("send", to="ada", body="hello")
+        operator.ask("stats", since="2026-01-01", step=86_400)
+        assert count(page, cookie) == before + number
+
+
+def test_an_analysts_long_question_does_not_hold_up_mail(here: Hive, page: Explorer, cookie: str) -> None:
+    endless = (
+        "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n, messages"
+    )
+    held = socket.socket(socket.AF_UNIX)
+    held.connect(os.fspath(page.path))
+    line = f"GET /stats.json?sql={quote(endless)} HTTP/1.1\r\nHost: {HOST}\r\nCookie: hive={cookie}\r\n\r\n"
+    held.sendall(line.encode())
+    operator, began = here.operator(), time.monotonic()
+    for _ in range(50):
+        assert operator.ask("send", to="ada", body="hello")["ok"]
+    assert time.monotonic() - began < 2
+    held.settimeout(30)
+    assert b"400" in held.recv(100)  # the time is over
+    held.close()
+
+
+def test_reading_goes_on_when_the_broker_was_killed(here: Hive, page: Explorer, cookie: str) -> None:
+    here.kill()
+    try:
+        assert page.ask("/", cookie)[0] == 503  # nobody can say who is signed in
+        with closing(sqlite3.connect(f"file:{here.state}/db/stats.db?mode=ro", uri=True)) as db:
+            assert db.execute("select count(*) from messages").fetchone()[0] > 0
+    finally:
+        here.start()
+    assert count(page, cookie) > 0
+
+
+def test_it_ends_when_nobody_asks(here: Hive, cookie: str) -> None:
+    with explorer(here, "--idle=1") as it:
+        assert it.ask("/", cookie)[0] == 200
+        assert it.process.wait(30) == 0
+
+
+def test_it_says_what_is_missing() -> None:
+    env = {"PYTHONPATH": os.fspath(ROOT), "PATH": os.environ["PATH"]}
+    program = [sys.executable, os.fspath(ROOT / "bin/hive-explore")]
+    done = subprocess.run(program, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 78 and "start hive-explore.socket" in done.stderr
