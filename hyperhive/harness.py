@@ -26,6 +26,7 @@ FIFO = 3  # what systemd's socket unit hands over, through nspawn
 MESSAGES_MAX = 20  # in one turn
 FOREVER = float("inf")
 BRIEFLY = 1  # seconds in which mail finds a claude that was started for a trial: another takes half of one
+NOTES = Path("/state/notes.md")
 FEED_EVERY = 1.0  # seconds at most, however much claude says
 
 
@@ -293,6 +294,8 @@ class Harness:
         self.session.end()
         status = process.process.returncode
         this.outcome, this.error = "crashed", f"claude: {why} (exit status {status})"
+        if status is not None:
+            this.exit_code = status if status >= 0 else 128 - status
         if not process.spoke:
             # It never said a word, so it is the setup, and the next message would fare no better.
             self.ask("fail", reason=this.error, count=False)
@@ -302,7 +305,7 @@ class Harness:
         before = self.session.cost
         cost, self.session.cost = max(0.0, this.total_cost - before), this.total_cost or before
         record = turn.record(this, round((time.monotonic() - began) * 1000), cost)
-        self.ask("turn", **record, asked=self.session.model)
+        self.ask("turn", **record, asked=self.session.model, notes_bytes=size(NOTES))
         self.ear.end()
         self.session.keep(this.session)
         if this.outcome in turn.WELL:
@@ -339,6 +342,13 @@ class Harness:
             self.news.call("progress", number=this.number, text=doing, **more)
         except Problem as e:
             print(f"Cannot tell the broker what the turn does: {e}, ignoring", file=sys.stderr)
+
+
+def size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None  # there are none
 
 
 def now() -> str:

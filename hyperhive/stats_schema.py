@@ -21,6 +21,7 @@ def first(db: Database) -> None:
             strftime('%Y-%m-%dT%H:%M:%fZ', started_at, duration_ms / 1000.0 || ' seconds'), started_at);
         create index turns_ended
             on turns(ended_at, agent, outcome, model, duration_ms, cost_usd, woken_by);
+        create index turns_woken on turns(agent, woken_by, ended_at);
         create index turns_outcome on turns(agent, outcome, number);
         create index turns_invocation on turns(invocation, number);
         create table series(
@@ -51,7 +52,9 @@ def records(db: Database) -> None:
             bytes integer not null, in_reply_to integer, first_delivered_at text, done_at text,
             state text not null, attempts integer not null
         ) strict;
-        create index messages_sent on messages(sent_at, sender, recipient, bytes, first_delivered_at);
+        create index messages_sent on messages(sent_at);
+        create index messages_pair
+            on messages(recipient, sender, sent_at, bytes, first_delivered_at);
         create index messages_again on messages(attempts) where attempts > 1;
         create index messages_dead on messages(id) where state = 'dead';
         create index messages_open on messages(id) where state in ('queued', 'leased');

@@ -1,6 +1,7 @@
 """What a turn was: its outcome and its record, from the events of the stream, never from prose."""
 
 import json
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -17,6 +18,14 @@ NOT_THE_MAILS_FAULT = {"rate-limited", "auth-failed"}
 WAIT_MAX = 600.0  # seconds
 PROGRESS_MAX = 200
 TOOLS_MAX = 100  # names that are counted by themselves
+
+
+TOKENS = {
+    "tokens_in": "input_tokens",
+    "tokens_out": "output_tokens",
+    "tokens_cache_read": "cache_read_input_tokens",
+    "tokens_cache_write": "cache_creation_input_tokens",
+}
 
 
 @dataclass
@@ -37,6 +46,11 @@ class Turn:
     tools: Counter[str] = field(default_factory=Counter)
     usage: Event = field(default_factory=dict)
     total_cost: float = 0.0  # of the process so far
+    began: float = field(default_factory=time.monotonic)
+    claude_ms: int | None = None  # until claude was ready, until the model's first answer
+    answer_ms: int | None = None
+    last_usage: Event = field(default_factory=dict)  # of the newest inference alone
+    exit_code: int | None = None
 
 
 def get(event: Event, key: str, kind: type[T]) -> T:
@@ -78,16 +92,23 @@ def note(turn: Turn, event: Event) -> str:
         case "system", "init":
             turn.session = clip(get(event, "session_id", str), 200)
             turn.model = clip(get(event, "model", str), 200)
+            turn.claude_ms = since(turn) if turn.claude_ms is None else turn.claude_ms
         case "system", "compact_boundary":
             turn.compacted = True
         case "system", "api_retry":
             turn.retry_after = number(event, "retry_delay_ms") / 1000
             return harmless(f"waiting for the model: {event.get('error')}")
         case "assistant", _:
+            turn.answer_ms = since(turn) if turn.answer_ms is None else turn.answer_ms
+            turn.last_usage = get(get(event, "message", dict), "usage", dict) or turn.last_usage
             return note_tools(turn, event)
         case "result", _:
             note_result(turn, event)
     return ""
+
+
+def since(turn: Turn) -> int:
+    return round((time.monotonic() - turn.began) * 1000)
 
 
 def note_tools(turn: Turn, event: Event) -> str:
@@ -157,13 +178,16 @@ def record(turn: Turn, duration_ms: int, cost: float) -> Event:
         "messages": turn.messages,
         "tool_calls": turn.tools.total(),
         "tools": dict(turn.tools),
-        "tokens_in": int(number(usage, "input_tokens")),
-        "tokens_out": int(number(usage, "output_tokens")),
-        "tokens_cache_read": int(number(usage, "cache_read_input_tokens")),
-        "tokens_cache_write": int(number(usage, "cache_creation_input_tokens")),
+        **{ours: int(number(usage, theirs)) for ours, theirs in TOKENS.items()},
         "cost_usd": cost,
         "session": turn.session,
         "error": turn.error,
+        "claude_ms": turn.claude_ms,
+        "answer_ms": turn.answer_ms,
+        "exit_code": turn.exit_code,
+    } | {
+        f"last_{ours}": int(number(turn.last_usage, theirs)) if turn.last_usage else None
+        for ours, theirs in TOKENS.items()
     }
 
 
