@@ -1,0 +1,65 @@
+"""Figures of telemetry for `make bench`: how long questions take over a million turns, 19 million points."""
+
+import json
+import sqlite3
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import yaml
+
+from hyperhive import stats_read, telemetry_made
+from hyperhive.bench import Figure, figure
+from hyperhive.series import HOUR
+
+TURNS = 1_300_000  # on weekends there are fewer
+RUNS = 5
+UNTIL = datetime(2026, 11, 22, tzinfo=UTC)
+WINDOWS = {"1 h": 1, "4 h": 4, "24 h": 24, "3 d": 72, "7 d": 168, "30 d": 700}
+ASKED = {"an agent": (None, "ada"), "all agents' turn_ms": ("turn_ms", None)}
+METADATA = Path("/usr/share/hyperhive/datasette/metadata.yaml")
+
+
+def run(folder: Path, turns: int = TURNS, metadata: Path = METADATA) -> list[Figure]:
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        path = Path(place) / "stats.db"
+        telemetry_made.make(path, seed=1, agents=20, days=30, turns=turns, until=UNTIL)
+        return [*windows(path), questions(path, metadata)]
+
+
+def median(work: Callable[[], object]) -> float:
+    """Milliseconds."""
+    times = []
+    for _ in range(RUNS):
+        began = time.perf_counter()
+        work()
+        times.append((time.perf_counter() - began) * 1000)
+    return statistics.median(times)
+
+
+def windows(path: Path) -> list[Figure]:
+    end = round(UNTIL.timestamp() * 1000) - 6 * HOUR
+    found = []
+    for what, (key, agent) in ASKED.items():
+        each = [
+            median(lambda w=wanted, k=key, a=agent: json.dumps(stats_read.read(path, w, k, a)))  # type: ignore[misc]
+            for wanted in (stats_read.window(end - hours * HOUR, end, None) for hours in WINDOWS.values())
+        ]
+        found.append(
+            figure(f"stats of {what}: slowest of the windows {', '.join(WINDOWS)}", "ms", [max(each)], 80)
+        )
+    return found
+
+
+def questions(path: Path, metadata: Path) -> Figure:
+    ready = yaml.safe_load(metadata.read_text())["databases"]["stats"]["queries"]
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
+        slowest = max(
+            median(lambda q=query: db.execute(q["sql"], dict.fromkeys(q.get("params", []), "")).fetchall())  # type: ignore[misc]
+            for query in ready.values()
+        )
+    return figure(f"the slowest of {len(ready)} questions that are ready", "ms", [slowest], 1000)
