@@ -16,6 +16,7 @@ from hyperhive.problem import EX_CONFIG, Problem
 
 BACKLOG = 128
 EXPLORE_FD = "explore"  # as hive-broker-explore.socket calls it
+WHO = {names.OPERATOR: names.OPERATOR, names.SYSTEM: names.SYSTEM, names.EXPLORE: EXPLORE_FD}
 GATE = "/run/hyperhive/gate/gate.sock"
 
 
@@ -91,12 +92,11 @@ async def serve(broker: Broker) -> None:
     for agent in broker.agents.values():
         await broker.take_back(agent, "the broker was restarted")
         await sockets.open_for(agent)
-    kept = {names.OPERATOR, names.SYSTEM, EXPLORE_FD, *(f"agent-{name}" for name in broker.agents)}
+    kept = {*WHO.values(), *(f"agent-{name}" for name in broker.agents)}
     let_go(sockets.fds, kept)
-    for who in (names.OPERATOR, names.SYSTEM):
-        await sockets.listen(who, sockets.fds[who])
-    if EXPLORE_FD in sockets.fds:
-        await sockets.listen(names.EXPLORE, sockets.fds[EXPLORE_FD])
+    for who, name in WHO.items():
+        if name in sockets.fds:
+            await sockets.listen(who, sockets.fds[name])
     watched = wake.watch(broker.run_folder / "wake")
     loop = asyncio.get_running_loop()
     loop.add_reader(watched, broker.fifo_seen, watched)
