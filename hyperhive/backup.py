@@ -23,10 +23,12 @@ from hyperhive.wire import Message
 
 MANIFEST = "manifest.json"
 MANIFEST_MAX = 64 * 1024
-FORMAT = 2
 # A table by which each is known to be what its name says.
 TABLES = {"hive.db": "message", "stats.db": "turns"}
 REGISTRIES = "registry.tar"
+FORMAT = 2
+# By format. A hive whose backup is of the first one had no registries.
+HOLDS = {1: {*TABLES}, FORMAT: {*TABLES, REGISTRIES}}
 REGISTRY = "registry"  # the folder, beside that of the databases
 CHUNK = 1024 * 1024
 
@@ -118,9 +120,14 @@ def unpack(path: Path, new: Path) -> None:
                     found[member.name] = save(source, new / member.name)
     except (tarfile.TarError, EOFError) as e:
         raise no_backup(path, str(e)) from e
-    if found.keys() != {*TABLES, REGISTRIES} or MANIFEST not in manifest:
+    about = manifest.get(MANIFEST, {"format": FORMAT})
+    known = about.get("format")
+    holds = HOLDS.get(known) if type(known) is int else None
+    if holds is None:
+        raise no_backup(path, f"{MANIFEST} says a format that this release does not know")
+    if found.keys() != holds or not manifest:
         raise no_backup(path, "it is not complete")
-    if manifest[MANIFEST].get("format") != FORMAT or manifest[MANIFEST].get("files") != found:
+    if about.get("files") != found:
         raise no_backup(path, f"what it holds is not what {MANIFEST} says")
 
 
@@ -152,6 +159,9 @@ def save(source: IO[bytes], target: Path) -> Message:
 
 
 def take_registries(path: Path, new: Path) -> None:
+    if not (new / REGISTRIES).exists():
+        (new / REGISTRY).mkdir(mode=0o700)
+        return
     try:
         unpack_registries(path, new / REGISTRIES, new / REGISTRY)
     except (tarfile.TarError, EOFError, FileExistsError) as e:

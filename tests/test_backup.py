@@ -207,24 +207,61 @@ def packed(name: str, data: bytes) -> bytes:
     return file.getvalue()
 
 
+def no_format(members: Members) -> None:
+    members["manifest.json"] = members["manifest.json"].replace(b'"format": 2', b'"format": []')
+
+
 REGISTRIES = [no_registries, programs, climbing_registry]
-TAMPERING = [wrong_byte, no_stats, no_manifest, bad_manifest, other_format, damaged, swapped, no_database]
+TAMPERING = [
+    wrong_byte,
+    no_stats,
+    no_manifest,
+    bad_manifest,
+    other_format,
+    no_format,
+    damaged,
+    swapped,
+    no_database,
+]
 
 
 @pytest.mark.parametrize("tamper", [*TAMPERING, *REGISTRIES, climbing, one_more])
 def test_a_bad_backup_changes_nothing(
     saved: Path, tmp_path: Path, tamper: Callable[[Members], None]
 ) -> None:
-    with tarfile.open(saved) as tar:
-        members = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+    members = unpacked(saved)
     tamper(members)
-    with tarfile.open(tmp_path / "bad.tar", "w") as tar:
+    pack(tmp_path / "bad.tar", members)
+    refused(tmp_path / "bad.tar", tmp_path / "db")
+    assert not (tmp_path.parent / "escaped").exists()
+
+
+def unpacked(path: Path) -> Members:
+    with tarfile.open(path) as tar:
+        return {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+
+
+def pack(path: Path, members: Members) -> None:
+    with tarfile.open(path, "w") as tar:
         for name, data in members.items():
             info = tarfile.TarInfo(name)
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
-    refused(tmp_path / "bad.tar", tmp_path / "db")
-    assert not (tmp_path.parent / "escaped").exists()
+
+
+def test_a_backup_from_before_the_registries(here: Hive, saved: Path, tmp_path: Path) -> None:
+    here.kill()
+    members = unpacked(saved)
+    del members["registry.tar"]
+    manifest = json.loads(members["manifest.json"])
+    del manifest["files"]["registry.tar"]
+    members["manifest.json"] = json.dumps(manifest | {"format": 1}).encode()
+    pack(tmp_path / "old.tar", members)
+    (here.state / "registry/eve.git").mkdir(parents=True)
+    aside = backup.restore(tmp_path / "old.tar", here.state / "db")
+    assert len(bodies(here.state / "db/hive.db")) == 600
+    assert (aside / "registry/eve.git").is_dir()
+    assert list((here.state / "registry").iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE])
