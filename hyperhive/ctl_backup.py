@@ -11,7 +11,12 @@ from hyperhive.problem import EX_TEMPFAIL, Problem
 
 FOLDER = Path("/var/lib/hyperhive/db")
 COPY_WAIT = 3600.0  # seconds that the broker may take for the copy
-UNITS = ("hive-broker.service", "hive-broker.socket", "hive-broker-system.socket")
+UNITS = (
+    "hive-broker.service",
+    "hive-broker.socket",
+    "hive-broker-system.socket",
+    "hive-broker-explore.socket",
+)
 
 
 def add(verb: Verb) -> None:

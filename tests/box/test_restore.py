@@ -2,6 +2,7 @@
 
 import re
 
+from hyperhive.ctl_backup import UNITS
 from tests.box.conftest import Run
 from tests.box.crew import Crew, Watch
 
@@ -42,7 +43,7 @@ def test_backup_refusal_stop_restore_start(crew: Crew, run: Run, watch: Watch) -
 
 def test_a_damaged_database_is_reported_and_restored(crew: Crew, run: Run) -> None:
     run("hivectl", "backup", FILE)
-    units = "hyperhive.target hive-broker.service hive-broker.socket hive-broker-system.socket"
+    units = " ".join(("hyperhive.target", *UNITS))
     run("sh", "-c", f"systemctl stop {units}; truncate --size=20000 /var/lib/hyperhive/db/hive.db")
     run("systemctl", "start", "hyperhive.target", check=False)
     wait = "until systemctl is-failed --quiet hive-broker; do systemctl is-active --quiet dbus || exit;"
@@ -51,7 +52,7 @@ def test_a_damaged_database_is_reported_and_restored(crew: Crew, run: Run) -> No
     run("journalctl", "--sync")
     said = "\n".join(str(entry["MESSAGE"]) for entry in crew.journal("_SYSTEMD_UNIT=hive-broker.service"))
     assert "hivectl restore FILE puts a backup in its place" in said
-    for socket in ("hive-broker.socket", "hive-broker-system.socket"):  # nobody's call starts it again
+    for socket in UNITS[1:]:  # nobody's call starts it again
         assert crew.property(socket, "ActiveState") == "inactive"
     refused = run("hivectl", "status", check=False)
     assert refused.returncode == 1
