@@ -23,7 +23,7 @@ COLUMNS = [
 
 def add(verb: Verb) -> None:
     p = verb("stats", stats, "show what an agent, or the hive as a whole, did and took")
-    p.add_argument("agent", metavar="AGENT", nargs="?", default="")
+    p.add_argument("agent", metavar="AGENT", nargs="?")
     text = "how far back: 90s, 15m, 4h, 7d (default: 24h)"
     p.add_argument("--since", type=time_span, default=86_400, metavar="SPAN", help=text)
 
@@ -32,9 +32,9 @@ def stats(args: argparse.Namespace) -> int:
     since = datetime.now(UTC) - timedelta(seconds=args.since)
     step = steps(args.since)
     with connect() as client:
-        if args.agent:
+        if args.agent is not None:
             client.call("show", agent=args.agent)  # refuses a name that nobody has
-        found = client.call("stats", since=since.isoformat(), agent=args.agent, step=step)
+        found = client.call("stats", since=since.isoformat(), agent=args.agent or "", step=step)
     series = [each for each in found["series"] if each["at"] or each["before"] is not None]
     if args.json:
         ctl_text.print_json(found)

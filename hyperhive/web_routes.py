@@ -65,6 +65,17 @@ LISTS: dict[str, tuple[str, str, dict[str, web_api.Field]]] = {
         "What was asked for, decided and done to an agent, newest first.",
         {"agent": web_api.AGENT, **PAGED},
     ),
+    "stats": (
+        "stats",
+        "Series of an agent, or of the hive as a whole, in steps; newest last.",
+        {
+            "since": web_api.Field("text", "from when on, in ISO 8601"),
+            "until": web_api.Field("text", "until when; now by default", optional=True),
+            "agent": AGENT,
+            "key": web_api.Field("text", "only this series", optional=True),
+            "step": web_api.Field("number", "seconds", optional=True),
+        },
+    ),
     "drafts": ("drafts", "Drafts of agents.", {}),
     "kept": ("kept", "What is kept of agents that were destroyed.", {}),
     "sessions": ("sessions", "Who is signed in to the page.", {}),

@@ -132,7 +132,7 @@ echo "${{COMPREPLY[@]}}"
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        (["s"], "status show spawn send sessions"),
+        (["s"], "status show stats spawn send sessions"),
         (["send", ""], "ada bob manager operator all"),
         (["send", "a"], "ada all"),
         (["send", "ada", ""], ""),

@@ -85,8 +85,8 @@ def test_a_full_disk(idle: Hive) -> None:
 
 # What strace makes of a thread's calls from some number to another, beyond those of the start.
 FAULTS = [
-    "pwrite64:error=EROFS:when=400..409",
-    "pwrite64:error=EIO:when=400..409",
+    "pwrite64:error=EROFS:when=900..909",
+    "pwrite64:error=EIO:when=900..909",
     "fdatasync:error=EIO:when=90..99",
 ]
 

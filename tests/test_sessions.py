@@ -6,7 +6,8 @@ import time
 from typing import Any
 
 from hyperhive import sessions, wire
-from tests.changing import draft, spawned
+from hyperhive.store import now
+from tests.changing import carry_out, draft, spawned
 from tests.hive import Hive, Peer
 from tests.hivectl import load, run
 
@@ -127,11 +128,20 @@ def kinds(state: dict[str, Any]) -> list[tuple[str, str]]:
     return [(each["kind"], each["agent"]) for each in state["waiting"]]
 
 
+def later() -> None:
+    """Times are kept to the millisecond."""
+    before = now()
+    while now() == before:
+        pass
+
+
 def test_all_that_waits_for_a_person_is_listed_oldest_first(here: Hive) -> None:
     operator, ada, manager = here.operator(), here.agent("ada"), here.agent("manager")
     assert operator.ask("state")["waiting"] == []
     ada.ask("send", to="operator", body="first")
+    later()
     ada.ask("ask", question="Which\nbranch?", options=["a", "b"])
+    later()
     draft(here, "eve")
     number = manager.ask("request_spawn_commit", agent="eve", commit_ref="main")["request"]
     ada.ask("send", to="operator", body="second")
@@ -168,11 +178,6 @@ def test_what_an_agent_does_in_one_word(here: Hive) -> None:
     assert state_of(here, "ada") == "awake"
     ada.ask("progress", number=1, text="Bash ls")
     assert state_of(here, "ada") == "working"
-    system = here.system()
-    drained = system.write("drain", agent="ada", wait_seconds=20)
-    assert system.answer(drained)["ok"]
-    assert state_of(here, "ada") == "draining"
-    system.close()
     ada.close()
     while state_of(here, "ada") != "asleep":
         assert here.broker and here.broker.poll() is None
@@ -185,6 +190,14 @@ def test_what_an_agent_does_in_one_word(here: Hive) -> None:
     told(here, "quarantined", socket, 2, result="service-start-limit-hit")
     assert state_of(here, "ada") == "quarantined"
     assert ("quarantined", "ada") in kinds(here.operator().ask("state"))
+
+
+def test_an_agent_whose_change_is_under_way(here: Hive) -> None:
+    spawned(here, "eve")
+    number = here.operator().ask("rollback", agent="eve", deploy=1)["request"]
+    assert state_of(here, "eve") == "draining"
+    carry_out(here, number)
+    assert state_of(here, "eve") == "asleep"
 
 
 def test_events_after_a_state_have_later_numbers_and_no_other(here: Hive) -> None:

@@ -26,6 +26,8 @@ def hold(crew: Crew, watch: Watch, name: str) -> int:
 
 def test_mail_wakes_a_sleeper_and_it_goes_back_to_sleep(crew: Crew, watch: Watch) -> None:
     session = ""
+    if crew.processes("bob"):  # it was born a moment ago
+        watch.until("asleep", agent="bob")
     for _ in range(2):
         number = crew.send("bob", "wake up")
         watch.until("woken", agent="bob")

@@ -52,6 +52,7 @@ def test_history_scrolls_back(site: Site) -> None:
 
 def test_back_to_an_earlier_config(site: Site) -> None:
     site.agents["manager"].close()
+    assert site.agents["ada"].ask("ack")["ok"]  # her turn is over, for which a change waits
     scene.deployed(site.hive, "ada", scene.EVE)
     page = live(site.open(ADA))
     config = page.locator("#config")
