@@ -5,6 +5,7 @@ import os
 import select
 import signal
 import socket
+import stat
 import sys
 import threading
 import time
@@ -27,6 +28,7 @@ MESSAGES_MAX = 20  # in one turn
 FOREVER = float("inf")
 BRIEFLY = 1  # seconds in which mail finds a claude that was started for a trial: another takes half of one
 NOTES = Path("/state/notes.md")
+NOTES_MAX = 32 * 1024  # bytes that the broker takes
 FEED_EVERY = 1.0  # seconds at most, however much claude says
 
 
@@ -104,6 +106,7 @@ class Harness:
         self.models: wire.Message = self.hello["models"]  # what decides which one is used
         self.brief: bool = self.hello["brief"]  # started to see whether it comes up: sleep again soon
         self.shown = self.models["last"]  # the model that the broker knows to be used
+        self.notes: str | None = None  # as the broker has them
         self.failures = 0  # of the endpoint, one after the other
         self.at_once = MESSAGES_MAX
 
@@ -305,7 +308,10 @@ class Harness:
         before = self.session.cost
         cost, self.session.cost = max(0.0, this.total_cost - before), this.total_cost or before
         record = turn.record(this, round((time.monotonic() - began) * 1000), cost)
-        self.ask("turn", **record, asked=self.session.model, notes_bytes=size(NOTES))
+        notes, size = read_notes(NOTES)
+        news = {} if notes == self.notes else {"notes": notes}
+        self.ask("turn", **record, asked=self.session.model, notes_bytes=size, **news)
+        self.notes = notes
         self.ear.end()
         self.session.keep(this.session)
         if this.outcome in turn.WELL:
@@ -344,11 +350,17 @@ class Harness:
             print(f"Cannot tell the broker what the turn does: {e}, ignoring", file=sys.stderr)
 
 
-def size(path: Path) -> int | None:
+def read_notes(path: Path) -> tuple[str, int | None]:
+    """The beginning of the agent's notes and the size of all, of whatever it has put there."""
     try:
-        return path.stat().st_size
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        return None  # there are none
+        return "", None  # there are none
+    with os.fdopen(fd, "rb") as file:
+        about = os.fstat(fd)
+        if not stat.S_ISREG(about.st_mode):
+            return "", None
+        return turn.clip(file.read(NOTES_MAX).decode(errors="replace"), NOTES_MAX), about.st_size
 
 
 def now() -> str:

@@ -12,6 +12,7 @@ from hyperhive import (
     drain,
     models,
     names,
+    notes,
     operations_change,
     operations_ends,
     operations_stats,
@@ -223,11 +224,13 @@ async def show(broker: Broker, connection: Connection, message: wire.Message) ->
     rows = await broker.writer.do(broker.store.agents_with_mail)
     mail_rows = await broker.writer.do(lambda: broker.store.mail(name, None, wire.ID_MAX, 10))
     run_rows = await broker.writer.do(lambda: runs.recent(broker.store, name, 10))
+    noted = await broker.writer.do(lambda: notes.look(broker.store, name))
     return {
         "agent": next(overview.agent(broker, row) for row in rows if row["name"] == name),
         "recent_runs": run_rows,
         "recent_turns": await broker.stats.recent_turns(name, 10),
         "messages": mail_rows,
+        "notes": noted,
     }
 
 

@@ -247,6 +247,18 @@ async def history(broker: Broker, connection: Connection, message: wire.Message)
     return {"history": rows}
 
 
+async def config(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
+    name = agent_name(message)
+    row = await broker.writer.do(lambda: approvals.running(broker.store, name))
+    if not row:
+        raise Problem("unknown-deploy", f"nothing was deployed for '{name}'", hint=f"hivectl history {name}")
+    files = [
+        {"path": path, "text": file.text, "executable": file.executable}
+        for path, file in sorted(proposals.files_of(row).items())
+    ]
+    return {"request": row["id"], "deploy": row["deploy"], "commit": row["commit"], "files": files}
+
+
 async def diff(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
     against = wire.get_text(message, "against", 10, "deployed")
     if against not in proposals.AGAINST:
@@ -341,6 +353,7 @@ OPERATOR = {
     "deny": deny,
     "rollback": rollback,
     "history": history,
+    "config": config,
     "destroy": destroy,
     "kept": kept,
     "revive": revive,

@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from hyperhive import drain, ends, facts, models, names, orders, replies, wire
+from hyperhive import drain, ends, facts, models, names, notes, orders, replies, wire
 from hyperhive.problem import Problem
 from hyperhive.settings import MODEL
 from hyperhive.stats import EVENTS_MAX
@@ -41,12 +41,15 @@ async def turn(broker: Broker, connection: Connection, message: wire.Message) ->
     agent = broker.agents[connection.who]
     record = turn_record(message) | {"agent": agent.name, "invocation": connection.invocation}
     asked = wire.get_text(message, "asked", 200) if message.get("asked") else None
+    noted = wire.get_text(message, "notes", notes.TEXT_MAX) if message.get("notes") is not None else None
     number, outcome = record["number"], record["outcome"]
     broker.spawn_task(broker.stats.add_turn(record))
     agent.doing = None
 
     def change() -> tuple[list[Row], list[Row], list[Row], bool]:
         agent.turn = None
+        if noted is not None:
+            notes.keep(broker.store, agent.name, noted, record["notes_bytes"] or 0)
         before = broker.store.count_turn(agent.name, number, outcome)
         stopped = orders.turn_ended(
             broker.store, agent.name, connection.invocation, number, cancelled=outcome == "cancelled"

@@ -2,7 +2,7 @@
 
 import json
 
-from hyperhive import approvals, ends, models, names, orders
+from hyperhive import approvals, ends, models, names, notes, orders
 from hyperhive.approvals import Effect
 from hyperhive.problem import Problem
 from hyperhive.store import Row, Store, now
@@ -132,6 +132,7 @@ def forget(store: Store, name: str, reason: str) -> None:
     store.count()
     orders.forget(store, name, reason)
     models.forget(store, name)
+    notes.forget(store, name)
     store.db.execute("delete from agent where name = ?", (name,))
 
 

@@ -215,3 +215,12 @@ def commands(db: Database) -> None:
 def back_to(db: Database) -> None:
     """The deploy that a rollback or a revival has repeated."""
     db.execute("alter table request add column back_to integer")
+
+
+@migrations()
+def notes(db: Database) -> None:
+    db.executescript("""
+        create table notes(
+            agent text primary key, text text not null, bytes integer not null, at text not null
+        ) strict;
+    """)

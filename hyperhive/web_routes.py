@@ -76,6 +76,7 @@ LISTS: dict[str, tuple[str, str, dict[str, web_api.Field]]] = {
             "step": web_api.Field("number", "seconds", optional=True),
         },
     ),
+    "config": ("config", "The files that an agent runs with.", {"agent": web_api.AGENT}),
     "drafts": ("drafts", "Drafts of agents.", {}),
     "kept": ("kept", "What is kept of agents that were destroyed.", {}),
     "sessions": ("sessions", "Who is signed in to the page.", {}),
@@ -95,6 +96,16 @@ def fields_of_form() -> dict[str, list[str]]:
     except UnicodeDecodeError as e:
         raise Problem("bad-request", f"the form is not UTF-8: {e.reason}") from e
     return {name: form.getall(name) for name in form}
+
+
+def running(broker: client.Client, agent: str) -> Message:
+    """What it runs with; nothing where nobody has deployed it."""
+    try:
+        return broker.call("config", agent=agent)
+    except Problem as e:
+        if e.code != "unknown-deploy":
+            raise
+        return {"files": []}
 
 
 class Routes:
@@ -139,9 +150,10 @@ class Routes:
             history = broker.call("history", agent=agent, limit=RECENT)["history"]
             ends = broker.call("loose_ends", agent=agent)["loose_ends"]
             mails = broker.call("mail", agent=agent, limit=RECENT)["messages"]
+            config = running(broker, agent)
             turns = broker.call("turns", agent=agent, limit=TURNS, **query({"before": BEFORE}))["turns"]
         mails = [clipped(row) for row in mails]
-        lists = {"history": history, "ends": ends, "mails": mails, "turns": turns}
+        lists = {"history": history, "ends": ends, "mails": mails, "turns": turns, "config": config}
         return page("agent.tpl", state=self.state.look(), shown=shown, **lists)
 
     def request(self, number: int) -> HTTPResponse:

@@ -118,6 +118,7 @@ def changed(w: World) -> None:
     w.hears("applied", back)
     assert len(w.ok("operator", "approvals", agent="eve", state="deployed")["approvals"]) == 3
     assert w.ok("operator", "history", agent="eve")["history"][0]["event"] == "deployed"
+    assert w.ok("operator", "config", agent="eve")["files"]
 
 
 def destroyed(w: World) -> None:

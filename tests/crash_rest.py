@@ -42,10 +42,11 @@ def leftovers(w: World) -> None:
 
 
 def turns(w: World) -> None:
-    w.ok("bob", "turn", **RECORD)
+    w.ok("bob", "turn", **RECORD | {"notes": "remember"})
     w.ok("bob", "turn", **RECORD | {"number": 2, "outcome": "auth-failed", "error": "no"})
     w.hears("needs_login")
-    w.ok("operator", "show", agent="bob")  # comes after the records, on the same thread
+    shown = w.ok("operator", "show", agent="bob")  # comes after the records, on the same thread
+    assert shown["notes"]["text"] == "remember"
 
 
 def refused(w: World) -> None:

@@ -122,7 +122,8 @@ def commands(tour: Tour) -> None:
             **({"until": "2100-01-01T00:00:00Z"} if model else {}),
         )
         if model == "opus":
-            tour.ok("ada", "turn", **RECORD | {"number": 1, "asked": "opus"})
+            tour.ok("ada", "turn", **RECORD | {"number": 1, "asked": "opus", "notes": "# Mine"})
+            tour.ok("operator", "show", agent="ada")
         elif model:
             tour.ok("ada", "model_refused", model=model, error="not found")
             tour.ok("operator", "model", agent="ada")
@@ -227,6 +228,7 @@ def changes(tour: Tour) -> None:
     for op in ("deployed", "approved"):
         tour.ok("operator", "diff", request=number, against=op)
     deployed(tour, tour.ok("operator", "rollback", agent="flo")["request"])
+    tour.ok("operator", "config", agent="flo")
 
 
 def ends_of_agents(tour: Tour) -> None:

@@ -14,10 +14,11 @@
 % end
 % include("mails.tpl")
 </section>
-% if get("notes") is not None:
+% if notes := shown["notes"]:
 <section id="notes" aria-labelledby="notes-title">
 % include("heading.tpl", id="notes", leet="N0T3S", plain="Notes")
-<pre class="log" tabindex="0">{{notes}}</pre>
+<p class="calm small"><code>/state/notes.md</code> as of <time datetime="{{notes["at"]}}">{{age(notes["at"])}} ago</time>, {{notes["bytes"]}} bytes</p>
+<pre class="log" tabindex="0">{{notes["text"]}}</pre>
 </section>
 % end
 % include("config.tpl")

@@ -1,5 +1,9 @@
 <section id="config" aria-labelledby="config-title">
 % include("heading.tpl", id="config", leet="C0NF1G", plain=f"Config of {name}, and what became of it")
+% for file in config["files"]:
+<details id="file-{{file["path"]}}"><summary><code>{{file["path"]}}</code> of deploy {{config["deploy"]}}, which runs</summary>
+<pre class="log" tabindex="0">{{file["text"]}}</pre></details>
+% end
 <ul class="items" id="config-list">
 % current = next((e["detail"].get("deploy") for e in history if e["event"] == "deployed" and e["detail"].get("deploy")), None)
 % for entry in history:

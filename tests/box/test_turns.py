@@ -27,3 +27,18 @@ def test_a_turn_is_cancelled_and_the_next_uses_another_model(crew: Crew, watch: 
     assert second["session"] == first["session"]
     assert "active" in crew.run("hivectl", "model", "ada").stdout
     crew.run("hivectl", "model", "ada", "--reset")
+
+
+def test_the_operator_sees_what_an_agent_has_noted(crew: Crew) -> None:
+    """A plain file, and what a hostile agent may put in its place."""
+    crew.bash("ada", "echo remember > /state/notes.md")
+    shown = crew.call("show", agent="ada")["notes"]
+    assert (shown["text"], shown["bytes"]) == ("remember\n", 9)
+    crew.bash("ada", "cd /state; rm notes.md; ln -s /dev/zero notes.md")
+    assert crew.call("show", agent="ada")["notes"]["text"] == ""
+    crew.bash("ada", "cd /state; rm notes.md; mkfifo notes.md")
+    assert crew.call("show", agent="ada")["notes"]["text"] == ""
+    crew.bash("ada", "cd /state; rm notes.md; head --bytes=9000000 /dev/urandom > notes.md")
+    shown = crew.call("show", agent="ada")["notes"]
+    assert (len(shown["text"].encode()) <= 32 * 1024, shown["bytes"]) == (True, 9_000_000)
+    crew.bash("ada", "rm /state/notes.md")

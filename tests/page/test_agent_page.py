@@ -50,6 +50,18 @@ def test_history_scrolls_back(site: Site) -> None:
     expect(turns).to_have_count(26)
 
 
+def test_its_notes_and_what_it_runs_with(site: Site) -> None:
+    page = live(site.open(ADA))
+    expect(page.locator("#notes")).to_have_count(0)
+    scene.turn(site.agents["ada"], 3, notes="# Mine\n<b>not bold</b>", notes_bytes=99_000)
+    expect(page.locator("#notes pre")).to_have_text("# Mine\n<b>not bold</b>")
+    expect(page.locator("#notes")).to_contain_text("99000 bytes")
+    file = page.locator("#config details").filter(has_text="agent.toml")
+    expect(file.locator("pre")).to_be_hidden()
+    file.locator("summary").click()
+    expect(file.locator("pre")).to_contain_text("[tools]")
+
+
 def test_back_to_an_earlier_config(site: Site) -> None:
     site.agents["manager"].close()
     assert site.agents["ada"].ask("ack")["ok"]  # her turn is over, for which a change waits
