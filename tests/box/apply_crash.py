@@ -92,6 +92,14 @@ def ask(op: str, **fields: Any) -> int:
     return number
 
 
+def ask_for_other(name: str) -> int:
+    """Of the changes that it had, one that does not run now."""
+    runs = client.call("config", agent=name)["commit"]
+    rows = client.call("approvals", agent=name, state="deployed", limit=1000)["approvals"]
+    other = next(row["deploy"] for row in rows if row["kind"] == "change" and row["commit"] != runs)
+    return ask("rollback", agent=name, deploy=other)
+
+
 def ask_for_agent(name: str) -> int:
     """In two steps, as the manager does it."""
     manager = PLACES.state_of("manager").lstat().st_uid
@@ -221,7 +229,7 @@ class Act:
 
 # What the manager has committed for it last does not come up.
 BAD = [Act("failure", "zed", lambda: approved("request_apply_commit", "zed"), whole, "failed")]
-ZED = [Act("deploy", "zed", lambda: ask("rollback", agent="zed"), whole)]
+ZED = [Act("deploy", "zed", lambda: ask_for_other("zed"), whole)]
 # One life after the other, and in each a death of every act. To revive is to deploy, where nothing was.
 YAN = [
     Act("draft", "yan", lambda: ask("draft", agent="yan"), drafted),
