@@ -89,7 +89,7 @@ def test_show_shows_turns_and_mail_the_newest_last(here: Hive) -> None:
     assert text.startswith("agent    ada (agent)\nstate    awake\n")
     assert re.search(r"^ +1 .* 1\.5 s  ok .*\n +2 .* 1\.5 s  rate-limited .* try later$", text, re.M)
     assert text.index("first") < text.index("second")
-    assert {*load(here, "show", "ada")} == {"agent", "recent_runs", "recent_turns", "messages"}
+    assert {*load(here, "show", "ada")} == {"agent", "recent_runs", "recent_turns", "messages", "notes"}
 
 
 def test_the_inbox_says_what_died_and_what_to_do(here: Hive) -> None:

@@ -87,7 +87,7 @@ def test_a_full_disk(idle: Hive) -> None:
 FAULTS = [
     "pwrite64:error=EROFS:when=900..909",
     "pwrite64:error=EIO:when=900..909",
-    "fdatasync:error=EIO:when=90..99",
+    "fdatasync:error=EIO:when=200..209",
 ]
 
 
