@@ -10,26 +10,14 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hyperhive import (
-    approvals,
-    drain,
-    ends,
-    facts,
-    models,
-    names,
-    operations,
-    operations_turns,
-    orders,
-    runs,
-    wake,
-    wire,
-)
+from hyperhive import approvals, drain, ends, facts, models, names, operations, orders, runs, wake, wire
 from hyperhive.alarm import Alarm
 from hyperhive.approvals import Effect
 from hyperhive.changes import Changes
 from hyperhive.commit import Given, Parked, Writer
 from hyperhive.connection import Connection, peer_uid
 from hyperhive.live import Agent, Waiter
+from hyperhive.operations_turns import ordered, run_over, switched
 from hyperhive.problem import Problem
 from hyperhive.snapshot import Snapshots
 from hyperhive.stats import Stats
@@ -152,7 +140,7 @@ class Broker:
             waiter.future.set_exception(Problem("no-harness", "the harness is gone"))
         agent.waiters.clear()
         drain.settle(agent)
-        await operations_turns.run_over(self, agent.name, None)
+        await run_over(self, agent.name, None)
         self.publish("asleep", agent=agent.name, orderly=orderly)
         facts.log(
             "asleep", f"{agent.name} is asleep", agent=agent.name, HIVE_INVOCATION=connection.invocation
@@ -252,7 +240,7 @@ class Broker:
         rows: list[Row] = []
         if self.store.queued[agent.name] and not agent.waiters and not agent.kept_back:
             rows = await self.writer.do(lambda: self.store.lease(agent.name, connection.holder, limit))
-        if not rows and wait and not operations_turns.ordered(self, agent, connection):
+        if not rows and wait and not ordered(self, agent, connection):
             rows = await self.park(agent, connection, wait, limit)
         # What is written to somebody who has hung up is dropped without a word.
         if rows and connection.hung_up():
@@ -337,10 +325,10 @@ class Broker:
         self.spawn_task(self.fire())
 
     async def fire(self) -> None:
-        effect, switched = await self.surely(self.fall_due)
+        effect, expired = await self.surely(self.fall_due)
         await self.changes.happened(effect)
-        for name in switched:
-            await operations_turns.switched(self, name)
+        for name in expired:
+            await switched(self, name)
 
     def tell_manager(self, event: wire.Message) -> Row:
         """In the change that it is about."""

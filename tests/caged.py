@@ -106,7 +106,7 @@ class Cage:
         assert self.process
         while not (found := children(self.process.pid)):
             assert self.process.poll() is None, self.stderr()
-            time.sleep(0.01)
+            time.sleep(0.01)  # no event says it; it fails when the process is gone
         return found[0]
 
     def exited(self) -> int:
@@ -188,3 +188,12 @@ def children(pid: int) -> list[int]:
         return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
     except (FileNotFoundError, ProcessLookupError):
         return []
+
+
+@contextmanager
+def caged(here: Hive, **settings: Any) -> Iterator[Cage]:
+    it = Cage(here, **settings)
+    try:
+        yield it
+    finally:
+        it.close()

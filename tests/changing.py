@@ -16,7 +16,7 @@ def queued(here: Hive, number: int) -> dict[str, Any]:
     end = time.monotonic() + 20
     while not path.exists():
         assert time.monotonic() < end, f"{path} does not come"
-        time.sleep(0.01)
+        time.sleep(0.01)  # the broker tells nobody; fails at `end`
     found: dict[str, Any] = json.loads(path.read_text())
     return found
 
@@ -68,7 +68,7 @@ def newest(here: Hive) -> int:
     end = time.monotonic() + 20
     while not (found := sorted((here.state / "apply").glob("*.json"))):
         assert time.monotonic() < end, "nothing is queued"
-        time.sleep(0.01)
+        time.sleep(0.01)  # the broker tells nobody; fails at `end`
     return max(int(path.stem) for path in found)
 
 
@@ -92,4 +92,4 @@ def until(true: Callable[[], bool]) -> None:
     end = time.monotonic() + 20
     while not true():
         assert time.monotonic() < end
-        time.sleep(0.01)
+        time.sleep(0.01)  # the broker tells nobody; fails at `end`

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.changing import events
 from tests.endpoints import Rehearsal, rehearsal
-from tests.hive import ROOT, Hive, hive
+from tests.hive import ROOT, Hive, Peer, hive
 from tests.web import Web, web
 
 # What a shell starts in the background ignores it, and so would every program that a test interrupts.
@@ -54,6 +55,13 @@ def signed(site: Web) -> Web:
     """The same, signed in anew."""
     site.sign_in()
     return site
+
+
+@pytest.fixture
+def manager(here: Hive) -> Peer:
+    it = here.agent("manager")
+    events(it)  # of the agents that are there
+    return it
 
 
 @pytest.fixture(scope="module")

@@ -63,7 +63,7 @@ def wait_until(met: Callable[[], object], process: subprocess.Popen[Any]) -> Non
     end = time.monotonic() + PATIENCE
     while not met():
         assert process.poll() is None and time.monotonic() < end
-        time.sleep(0.01)
+        time.sleep(0.01)  # no event says it; it fails when the process is gone
 
 
 @dataclass

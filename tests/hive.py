@@ -106,7 +106,7 @@ class Hive:
         self.broker = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": os.fspath(ROOT)})
         while not listening(self.run / "system.sock"):
             assert self.broker.poll() is None, "the broker went away"
-            time.sleep(0.01)
+            time.sleep(0.01)  # no event says it; it fails when the process is gone
 
     def kill(self) -> None:
         assert self.broker

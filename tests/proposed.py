@@ -19,6 +19,7 @@ ENV = {
     **{f"GIT_{role}_EMAIL": "manager@hive" for role in ("AUTHOR", "COMMITTER")},
 }
 TOML = 'description = "reviews"\n[tools]\nallow = ["Read"]\n'
+MORE = TOML.replace('["Read"]', '["Read", "Bash(git push)"]')
 
 
 class Proposed:

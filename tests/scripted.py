@@ -17,7 +17,7 @@ def wait_until(met: Callable[[], object], process: subprocess.Popen[Any], second
     while not met():
         assert process.poll() is None, f"{process.args!r} went away"
         assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.01)
+        time.sleep(0.01)  # no event says it; it fails when the process is gone
 
 
 class Scripted:

@@ -11,16 +11,7 @@ from sqlite_utils import Database
 from hyperhive import schema
 from tests.changing import asked, carry_out, draft, events, queued, spawned, tags, trail, until
 from tests.hive import Hive, Peer
-from tests.proposed import TOML
-
-MORE = TOML.replace('["Read"]', '["Read", "Bash(git push)"]')
-
-
-@pytest.fixture
-def manager(here: Hive) -> Peer:
-    it = here.agent("manager")
-    events(it)  # of the agents that are there
-    return it
+from tests.proposed import MORE, TOML
 
 
 def state(operator: Peer, number: int) -> str:

@@ -4,24 +4,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.caged import Cage
+from tests.caged import Cage, caged
 from tests.hive import ROOT, Hive, hive
 from tests.scripted import wait_until
-
-
-@contextmanager
-def caged(here: Hive, **settings: Any) -> Iterator[Cage]:
-    it = Cage(here, **settings)
-    try:
-        yield it
-    finally:
-        it.close()
 
 
 @pytest.fixture

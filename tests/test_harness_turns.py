@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.caged import Cage
+from tests.caged import Cage, caged
 from tests.hive import Hive, hive
 from tests.scripted import wait_until
 
@@ -22,11 +22,8 @@ def here(tmp_path: Path) -> Iterator[Hive]:
 
 @pytest.fixture
 def cage(here: Hive) -> Iterator[Cage]:
-    it = Cage(here)
-    try:
+    with caged(here) as it:
         yield it
-    finally:
-        it.close()
 
 
 def running(cage: Cage, body: str, doing: str) -> int:

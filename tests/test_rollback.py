@@ -1,19 +1,8 @@
 """Rollback over the broker's sockets: each one goes further back, or to the deploy that is named."""
 
-import pytest
-
 from tests.changing import asked, carry_out, draft, events, queued, spawned, tags, until
 from tests.hive import Hive, Peer
-from tests.proposed import TOML, Proposed
-
-MORE = TOML.replace('["Read"]', '["Read", "Bash(git push)"]')
-
-
-@pytest.fixture
-def manager(here: Hive) -> Peer:
-    it = here.agent("manager")
-    events(it)  # of the agents that are there
-    return it
+from tests.proposed import MORE, TOML, Proposed
 
 
 def test_one_back_and_one_by_its_number(here: Hive, manager: Peer) -> None:

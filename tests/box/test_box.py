@@ -63,7 +63,7 @@ def mounts() -> list[str]:
 def await_true(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
     while not condition():
         assert process.poll() is None, "the process ended first"
-        time.sleep(0.005)
+        time.sleep(0.005)  # mounts and processes of the box give no event
 
 
 def test_up_twice_is_harmless(box: Path) -> None:
