@@ -46,7 +46,7 @@ check: setup root
 
 # those of the README, as the page looks now
 pictures: setup
-	PICTURES=$(CURDIR)/man/pictures .venv/bin/pytest tests/page/test_looks.py
+	PICTURES=$(CURDIR)/man/pictures .venv/bin/pytest tests/page -k test_pictures
 
 # hive-apply, killed at each of its steps: too long for each check, and to be run after a change of it
 check-long: setup root
@@ -120,6 +120,8 @@ install: node_modules/stamp build/venv/stamp $(PAGES)
 	@$(call put,644,$(SHARE)/hyperhive/cage/etc,$(wildcard units/cage/etc/*))
 	@$(call put,644,$(SHARE)/hyperhive/datasette,$(wildcard datasette/*.yaml))
 	@$(call put,644,$(SHARE)/hyperhive/datasette/plugins,$(wildcard datasette/plugins/*.py))
+	@$(call put,644,$(SHARE)/hyperhive/datasette/templates,$(wildcard datasette/templates/*))
+	@$(call put,644,$(SHARE)/hyperhive/datasette/static,$(wildcard datasette/static/*))
 	@$(foreach n,1 5 7 8,$(call put,644,$(SHARE)/man/man$n,$(filter %.$n,$(PAGES)));)
 	@for f in sysusers tmpfiles; do [[ ! -e units/$$f.conf ]] || \
 		install -D --compare --mode=644 units/$$f.conf $(DESTDIR)$(PREFIX)/lib/$$f.d/hyperhive.conf; done

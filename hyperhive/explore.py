@@ -2,8 +2,11 @@
 
 import argparse
 import asyncio
+import base64
+import hashlib
 import html
 import logging
+import re
 import socket
 import time
 from http.cookies import CookieError, SimpleCookie
@@ -12,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 import uvicorn
+import yaml
 from datasette.app import Datasette
 from datasette.utils import parse_metadata
 from systemd.daemon import listen_fds, notify
@@ -23,10 +27,13 @@ from hyperhive.problem import EX_CONFIG, Problem
 log = logging.getLogger(__name__)
 
 PORT, PAGE_PORT = 7001, 7000
-AGENT = "/-/agent/"  # as datasette/plugins/hive.py links to it
+# Places of the operator's page, as datasette/plugins/hive.py links to them, and our own first page.
+AGENT, OPERATOR, FIRST = "/-/agent/", "/-/operator", "/-/dashboards/crew"
 COOKIES = ("hive", "__Host-hive")  # hive-web's: a cookie is its host's, whatever the port
 TOKEN_MAX = 100
 BROKER = "/run/hyperhive/explore-broker.sock"
+KEPT = 15 * 60.0  # seconds for which a session is good that the broker knew, while there is no broker
+KEPT_MAX = 100  # of these, as many as the broker has at most
 LOOK = 1.0  # seconds from one look at the clock to the next
 SETTINGS = {
     # A reader holds up the writing of telemetry for as long as it reads.
@@ -46,6 +53,13 @@ HEADERS = [
     (b"referrer-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 ]
+# Besides files of ours, what Datasette's own pages have in them runs, and no other script.
+POLICY = (
+    "default-src 'none'; script-src 'self' {scripts}; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+INLINE = re.compile(r"<script>(.*?)</script>", re.DOTALL)
+WITHOUT_DATA = ("/stats", "/stats/series?_size=0", "/stats?sql=select+1")
 PAGE = "<!DOCTYPE html><html lang=en><title>hyperhive</title><h1>{title}</h1><p>{text}</p></html>"
 
 Scope = dict[str, Any]
@@ -54,10 +68,12 @@ Scope = dict[str, Any]
 class Guard:
     """In front of Datasette: by the Host, the method, and the session that the broker knows."""
 
-    def __init__(self, app: Any, pages: dict[str, str], broker: str) -> None:
+    def __init__(self, app: Any, pages: dict[str, str], broker: str, policy: str) -> None:
         self.app = app
         self.pages = pages
         self.broker = broker
+        self.headers = [*HEADERS, (b"content-security-policy", policy.encode())]
+        self.known: dict[str, float] = {}  # when the broker last knew each session
         self.asked_at = time.monotonic()
         self.answering = 0
 
@@ -69,10 +85,10 @@ class Guard:
         try:
             if refusal := await self.refusal(scope):
                 await refuse(send, *refusal)
-            elif scope["path"].startswith(AGENT):
-                await self.to_page(scope, send)
+            elif place := self.elsewhere(scope):
+                await redirect(send, place)
             else:
-                await self.app(without_cookie(scope), receive, with_headers(send))
+                await self.app(seen(scope), receive, with_headers(send, self.headers))
         finally:
             self.answering -= 1
             self.asked_at = time.monotonic()
@@ -85,13 +101,12 @@ class Guard:
             return 405, "Read-only", "Nothing can be changed here."
         return await asyncio.to_thread(self.signed_out, token(headers.get(b"cookie", "")))
 
-    async def to_page(self, scope: Scope, send: Any) -> None:
-        """An agent's page is hive-web's."""
-        host = dict(scope["headers"])[b"host"].decode("latin-1")
-        place = f"{self.pages[host]}/agent/{quote(scope['path'].removeprefix(AGENT), safe='')}"
-        headers = [(b"location", place.encode()), *HEADERS]
-        await send({"type": "http.response.start", "status": 303, "headers": headers})
-        await send({"type": "http.response.body", "body": b""})
+    def elsewhere(self, scope: Scope) -> str | None:
+        path: str = scope["path"]
+        page = self.pages[dict(scope["headers"])[b"host"].decode("latin-1")]
+        if path == OPERATOR:
+            return f"{page}/"
+        return f"{page}/agent/{quote(path.removeprefix(AGENT), safe='')}" if path.startswith(AGENT) else None
 
     def signed_out(self, token: str) -> tuple[int, str, str] | None:
         if not token:
@@ -101,10 +116,23 @@ class Guard:
                 client.call("session", token=token)
         except Problem as e:
             if e.code == "signed-out":
+                self.known.pop(token, None)
                 return SIGNED_OUT
-            log.error("Cannot ask the broker: %s", e)
-            return 503, "The broker is away", "Nobody can say who is signed in. Is hyperhive.target running?"
+            return None if self.knew(token) else away(e)
+        self.known[token] = time.monotonic()
         return None
+
+    def knew(self, token: str) -> bool:
+        """While nobody can be asked, what is here can be read on: nothing can have been revoked since."""
+        oldest = time.monotonic() - KEPT
+        found = sorted((at, each) for each, at in self.known.items() if at > oldest)
+        self.known = {each: at for at, each in found[-KEPT_MAX:]}
+        return token in self.known
+
+
+def away(problem: Problem) -> tuple[int, str, str]:
+    log.error("Cannot ask the broker: %s", problem)
+    return 503, "The broker is away", "Nobody can say who is signed in. Is hyperhive.target running?"
 
 
 SIGNED_OUT = (401, "You are not signed in", "The command hivectl url prints a link that signs in, here too.")
@@ -119,19 +147,26 @@ def token(cookie: str) -> str:
     return said if said.isascii() and said.isprintable() and len(said) <= TOKEN_MAX else ""
 
 
-def without_cookie(scope: Scope) -> Scope:
-    """Datasette and its plugins need not know the operator's token."""
-    return scope | {"headers": [pair for pair in scope["headers"] if pair[0] != b"cookie"]}
+def seen(scope: Scope) -> Scope:
+    """By Datasette and its plugins, which need not know the operator's token."""
+    first = {"path": FIRST, "raw_path": FIRST.encode()} if scope["path"] == "/" else {}
+    return scope | first | {"headers": [pair for pair in scope["headers"] if pair[0] != b"cookie"]}
 
 
-def with_headers(send: Any) -> Any:
+def with_headers(send: Any, headers: list[tuple[bytes, bytes]]) -> Any:
     async def sending(message: Any) -> None:
         if message["type"] == "http.response.start":
-            given = [pair for pair in message["headers"] if pair[0].lower() not in dict(HEADERS)]
-            message = message | {"headers": [*given, *HEADERS]}
+            given = [pair for pair in message["headers"] if pair[0].lower() not in dict(headers)]
+            message = message | {"headers": [*given, *headers]}
         await send(message)
 
     return sending
+
+
+async def redirect(send: Any, place: str) -> None:
+    headers = [(b"location", place.encode()), *HEADERS]
+    await send({"type": "http.response.start", "status": 303, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def refuse(send: Any, status: int, title: str, text: str) -> None:
@@ -147,17 +182,35 @@ def pages(public: str | None) -> dict[str, str]:
     return own | ({public.partition("://")[2]: public} if public else {})
 
 
-async def serve(args: argparse.Namespace, sockets: list[socket.socket]) -> None:
-    folder = args.datasette
+def dressed(folder: Path, database: Path) -> Datasette:
     metadata = parse_metadata((folder / "metadata.yaml").read_text())
-    datasette = Datasette(
-        [str(args.database)],
+    for question in metadata["databases"]["stats"]["queries"].values():
+        question["hide_sql"] = True  # until it is asked for: the answer comes first
+    dashboards = yaml.safe_load((folder / "dashboard.yaml").read_text())
+    metadata |= {"plugins": {"datasette-dashboards": dashboards}, "extra_css_urls": ["/hive/hive.css"]}
+    return Datasette(
+        [str(database)],
         metadata=metadata,
         settings=SETTINGS,
         plugins_dir=str(folder / "plugins"),
+        template_dir=str(folder / "templates"),
+        static_mounts=[("hive", str(folder / "static"))],
     )
+
+
+async def policy(datasette: Datasette) -> str:
+    """Known before there is anything in a page that an agent could have written."""
+    pages = [(await datasette.client.get(path)).text for path in WITHOUT_DATA]
+    scripts = sorted({each for page in pages for each in INLINE.findall(page)})
+    digests = (base64.b64encode(hashlib.sha256(each.encode()).digest()).decode() for each in scripts)
+    return POLICY.format(scripts=" ".join(f"'sha256-{each}'" for each in digests))
+
+
+async def serve(args: argparse.Namespace, sockets: list[socket.socket]) -> None:
+    datasette = dressed(args.datasette, args.database)
     await datasette.invoke_startup()
-    guard = Guard(datasette.app(), pages(settings.hive(args.config).public_origin), args.broker)
+    known_as = pages(settings.hive(args.config).public_origin)
+    guard = Guard(datasette.app(), known_as, args.broker, await policy(datasette))
     config = uvicorn.Config(guard, lifespan="on", log_level="warning", access_log=False, proxy_headers=False)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve(sockets))

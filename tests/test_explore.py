@@ -1,7 +1,5 @@
 """hive-explore as a process: who is let in, what may be asked, and that nothing can be written."""
 
-import http.client
-import itertools
 import os
 import re
 import socket
@@ -10,62 +8,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from urllib.parse import quote
 
 import pytest
 
-from tests.hive import ROOT, Hive, listening
-
-NUMBER = itertools.count(1)
-HOST = "127.0.0.1:7001"
-
-
-class Explorer:
-    def __init__(self, here: Hive, *options: str) -> None:
-        self.path = here.run / f"page{next(NUMBER)}.sock"
-        config = here.folder / "hive.toml"
-        config.write_text("")
-        command = ["systemd-socket-activate", f"--listen={self.path}", "--setenv=PYTHONPATH", sys.executable]
-        command += [os.fspath(ROOT / "bin/hive-explore"), f"--database={here.state}/db/stats.db"]
-        command += [
-            f"--datasette={ROOT}/datasette",
-            f"--config={config}",
-            f"--broker={here.run}/explore.sock",
-        ]
-        self.process = subprocess.Popen(
-            [*command, *options], env=os.environ | {"PYTHONPATH": os.fspath(ROOT)}
-        )
-        while not listening(self.path):
-            assert self.process.poll() is None, "it went away"
-            time.sleep(0.01)
-
-    def ask(self, path: str, cookie: str = "", method: str = "GET", **headers: str) -> tuple[int, str]:
-        connection = http.client.HTTPConnection("localhost", timeout=60)
-        connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.settimeout(60)
-        connection.sock.connect(os.fspath(self.path))
-        with closing(connection):
-            connection.request(method, path, headers={"Host": HOST, "Cookie": f"hive={cookie}"} | headers)
-            answer = connection.getresponse()
-            self.headers = answer.headers
-            return answer.status, answer.read().decode()
-
-
-@contextmanager
-def explorer(here: Hive, *options: str) -> Iterator[Explorer]:
-    it = Explorer(here, *options)
-    try:
-        yield it
-    finally:
-        it.process.terminate()
-        it.process.wait()
+from hyperhive.explore import KEPT, KEPT_MAX, Guard
+from tests.explorer import HOST, SOCKETS, Explorer, explorer, signed_in
+from tests.hive import ROOT, Hive
+from tests.page import scene
 
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hive]:
     it = Hive(tmp_path_factory.mktemp("explore"))
-    it.sockets = ["operator", "system", "explore"]
+    it.sockets = SOCKETS
     it.start()
     it.add("manager", "ada")
     it.operator().ask("send", to="ada", body="hello")
@@ -84,8 +41,7 @@ def page(here: Hive) -> Iterator[Explorer]:
 
 @pytest.fixture(scope="module")
 def cookie(here: Hive) -> str:
-    code = here.operator().ask("url")["code"]
-    return str(here.operator().ask("sign_in", code=code, agent="a test")["token"])
+    return signed_in(here)
 
 
 def test_only_who_is_signed_in_is_let_in(here: Hive, page: Explorer, cookie: str) -> None:
@@ -121,11 +77,39 @@ def test_questions_are_answered_with_links(page: Explorer, cookie: str) -> None:
     assert page.ask("/-/agent/ada", cookie)[0] == 303
     assert page.headers["Location"] == "http://127.0.0.1:7000/agent/ada"
     assert page.headers["X-Frame-Options"] == "DENY"
+    page.ask("/-/operator", cookie)
+    assert page.headers["Location"] == "http://127.0.0.1:7000/"
 
 
 def test_columns_are_described(page: Explorer, cookie: str) -> None:
     text = page.ask("/stats/messages", cookie)[1]
     assert "One row per message and recipient" in text and "Bytes of UTF-8" in text
+
+
+def test_no_script_runs_that_is_not_ours_or_datasettes(page: Explorer, cookie: str) -> None:
+    text = page.ask("/stats?sql=select+'<script>alert(1)</script>'+as+agent", cookie)[1]
+    assert "<script>alert" not in text
+    allowed = page.headers["Content-Security-Policy"].partition("script-src")[2].partition(";")[0]
+    assert "sha256-" in allowed and "unsafe" not in allowed
+
+
+def test_questions_are_listed_by_theme(page: Explorer, cookie: str) -> None:
+    text = page.ask("/stats", cookie)[1]
+    assert text.index("<h3>Cost</h3>") < text.index("Dearest turns") < text.index("<h3>Crashes</h3>")
+    assert text.count("Dearest turns") == 1
+
+
+def test_rows_lead_to_the_journal(here: Hive, page: Explorer, cookie: str) -> None:
+    scene.turn(here.agent("ada", invocation="a" * 32), 1)
+    scene.crash(here, "c" * 32)
+    here.operator().ask("stats", since="2026-01-01", step=86_400)
+    for table, line in {
+        "messages": "HIVE_MESSAGE=1",
+        "turns": "HIVE_AGENT=ada HIVE_TURN=1",
+        "crashes": f"_SYSTEMD_INVOCATION_ID={'c' * 32}",
+    }.items():
+        text = page.ask(f"/stats/{table}", cookie)[1]
+        assert f'<code class="command">journalctl {line}</code>' in text
 
 
 WRITES = [
@@ -185,14 +169,44 @@ def test_an_analysts_long_question_does_not_hold_up_mail(here: Hive, page: Explo
 
 
 def test_reading_goes_on_when_the_broker_was_killed(here: Hive, page: Explorer, cookie: str) -> None:
+    """For who was signed in a moment ago: nobody can be signed in, or out, meanwhile."""
+    before = count(page, cookie)
     here.kill()
     try:
-        assert page.ask("/", cookie)[0] == 503  # nobody can say who is signed in
+        assert page.ask("/", cookie)[0] == 200 and count(page, cookie) == before
+        assert page.ask("/", "x" * 43)[0] == 503  # nobody can say who that is
+        for statement in WRITES[:2]:
+            assert page.ask(f"/stats.json?sql={quote(statement)}", cookie)[0] >= 400
         with closing(sqlite3.connect(f"file:{here.state}/db/stats.db?mode=ro", uri=True)) as db:
-            assert db.execute("select count(*) from messages").fetchone()[0] > 0
+            assert db.execute("select count(*) from messages").fetchone()[0] == before
+            with pytest.raises(sqlite3.OperationalError, match="readonly"):
+                db.execute("delete from messages")
     finally:
         here.start()
-    assert count(page, cookie) > 0
+    assert count(page, cookie) >= before
+
+
+def test_who_was_signed_out_is_not_let_in_when_the_broker_is_away(here: Hive, page: Explorer) -> None:
+    begun = here.operator().ask("sign_in", code=here.operator().ask("url")["code"], agent="a test")
+    assert page.ask("/", begun["token"])[0] == 200
+    assert here.operator().ask("sign_out", session=begun["session"])["ok"]
+    assert page.ask("/", begun["token"])[0] == 401
+    here.kill()
+    try:
+        assert page.ask("/", begun["token"])[0] == 503
+    finally:
+        here.start()
+
+
+def test_a_session_is_remembered_for_a_while_only() -> None:
+    guard = Guard(None, {}, "/nowhere", "")
+    guard.known = {f"t{n}": time.monotonic() - n for n in range(KEPT_MAX + 5)}
+    guard.known["old"] = time.monotonic() - KEPT
+    assert guard.knew("t0") and guard.signed_out("t1") is None
+    assert not guard.knew("old") and not guard.knew(f"t{KEPT_MAX + 1}")
+    assert len(guard.known) == KEPT_MAX
+    refused = guard.signed_out("another")
+    assert refused and refused[0] == 503
 
 
 def test_it_ends_when_nobody_asks(here: Hive, cookie: str) -> None:

@@ -74,10 +74,12 @@ WANTED: dict[str, list[tuple[Any, ...]]] = {
     "notes_growth": [("ada", 100, 150, 50)],
     "stuck_agents": [("ada", 1, at("10:00:00"))],
     "busiest_hours": [("10", 2), ("09", 1)],
-    "dead_letters": [(3, "ada", "bob", at("09:00:20"), at("10:31:00"), 5, "hivectl dead")],
+    "dead_letters": [
+        (3, "ada", "bob", at("09:00:20"), at("10:31:00"), 5, "journalctl HIVE_MESSAGE=3", "hivectl dead")
+    ],
     "redelivered_mail": [
-        (3, "ada", "bob", at("09:00:20"), None, at("10:31:00"), "dead", 5),
-        (2, "ada", "bob", at("09:00:10"), at("09:00:14"), None, "done", 3),
+        (3, "ada", "bob", at("09:00:20"), None, at("10:31:00"), "dead", 5, "journalctl HIVE_MESSAGE=3"),
+        (2, "ada", "bob", at("09:00:10"), at("09:00:14"), None, "done", 3, "journalctl HIVE_MESSAGE=2"),
     ],
     "longest_unanswered_questions": [(2, "ada", "operator", at("09:00:00"), None)],
     "time_to_answers": [("operator", 1, 30, 30)],

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
-from tests.hive import Hive, Peer, hive
+from tests.hive import ROOT, Hive, Peer, hive
 from tests.page import scene
 from tests.web import Web, web
 
@@ -18,6 +18,7 @@ CHROMIUM = "/usr/bin/chromium"
 # It would look for its maker's servers otherwise, at every start.
 QUIET = "gpu quic background-networking component-update sync".split()
 LIVE = "#live"
+AXE = ROOT / "node_modules/axe-core/axe.min.js"
 Size = tuple[int, int]
 DESK, PHONE = (1280, 900), (390, 844)
 SECONDS = 15  # that the page may take for anything, on a busy machine
@@ -104,3 +105,14 @@ def live(page: Page) -> Page:
 def fits(page: Page) -> bool:
     """Nothing is wider than the window."""
     return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+
+
+def serious(page: Page, within: str = "html") -> list[Any]:
+    """What axe finds that shuts somebody out."""
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("(within) => axe.run(within, { resultTypes: ['violations'] })", within)
+    return [
+        (each["id"], each["help"], [node["html"][:150] for node in each["nodes"][:5]])
+        for each in found["violations"]
+        if each["impact"] in ("serious", "critical")
+    ]
