@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hyperhive import names, settings
+from hyperhive import egress, names, settings
 from hyperhive.problem import EX_CONFIG, Problem
 from hyperhive.settings import MODEL, REQUIRED, Each, Rule, Schema, listing, text, whole
 
@@ -20,8 +20,6 @@ MEMORY = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 PROGRAM = r"[A-Za-z0-9_][\w.+-]{0,63}"
 # A comma, a line break or a second pair of parentheses would smuggle a second rule into the CLI's argument.
 TOOL = r"(?!mcp__)[A-Za-z_][\w-]{0,63}(\([^()]{1,500}\))?"
-HOST = r"(?=.{1,253}:)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-PORT = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 TURN_TIMEOUT = 1800  # seconds, by default
 PLAIN = 'texts of at most 1000 printable characters without "${"'
 
@@ -113,7 +111,9 @@ AGENT: Schema = {
         16,
         SERVER,
     ),
-    "egress": {"allow": listing(100, rf"{HOST}:{PORT}", 'HOST:PORT such as "example.org:443"')},
+    "egress": {
+        "allow": listing(100, egress.RULE, 'HOST:PORT such as "example.org:443" or "*.example.org:443"')
+    },
 }
 
 

@@ -21,6 +21,8 @@ IDS = {
     "model": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a130",
     "command": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a131",
     "telemetry_lost": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a150",
+    "egress": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a160",
+    "egress_denied": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a161",
     "started": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a120",
     "recovered": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a121",
     "finished": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a122",

@@ -1,70 +1,84 @@
-"""The only way out of a cage: passes requests to the model and adds its credential. See hive-gate(8)."""
+"""The only way out of a cage: to the model with its credential, and where its agent may go. hive-gate(8)."""
 
 import argparse
 import asyncio
-import collections
 import logging
 import os
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h11
 from systemd.daemon import listen_fds, notify
 
-from hyperhive import gate_upstream, http1, peers, settings
+from hyperhive import addresses, gate_account, gate_upstream, http1, peers, settings
+from hyperhive.agent_toml import MEMORY
+from hyperhive.gate_account import Account, Denied, Limits
+from hyperhive.gate_egress import Egress
 from hyperhive.gate_passage import BETWEEN, Passage
 from hyperhive.gate_upstream import Upstream
 from hyperhive.problem import EX_CONFIG, Problem
 
 log = logging.getLogger(__name__)
 
-CONNECTIONS_PER_AGENT = 64
 CONNECTIONS = 2048  # two fds each: the unit's LimitNOFILE= leaves room
+LOOKUPS = 32  # threads
+FULL = b"HTTP/1.1 503 hive-gate: too many connections\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 class Gate:
-    def __init__(self, peers: peers.Peers, to: Upstream) -> None:
+    def __init__(self, peers: peers.Peers, model: Upstream, out: Egress) -> None:
         self.peers = peers
-        self.to = to
-        self.connections: collections.Counter[str] = collections.Counter()
+        self.model = model
+        self.out = out
+        self.accounts: dict[str, Account] = {}
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        agent = self.admit(peers.uid_of(writer.get_extra_info("socket")))
-        if not agent:
+        account = self.admit(peers.uid_of(writer.get_extra_info("socket")), writer)
+        if not account:
             writer.close()
             return
         client = http1.Connection(h11.SERVER, reader, writer, BETWEEN)
-        self.connections[agent] += 1
+        account.connections += 1
         try:
-            await Passage(client, agent, self.to).run()
+            await Passage(client, account, self.model, self.out).run()
         except (ConnectionError, TimeoutError):
             pass  # the peer is gone or takes nothing, and there is nobody to tell
         finally:
             await client.close()
-            self.connections[agent] -= 1
+            account.closed()
 
-    def admit(self, uid: int) -> str | None:
+    def admit(self, uid: int, writer: asyncio.StreamWriter) -> Account | None:
         agent = self.peers.agent(uid)
         if not agent:
             log.warning("Refused a connection of uid %d: it is in no agent's range", uid)
-        elif self.connections[agent] >= CONNECTIONS_PER_AGENT or self.connections.total() >= CONNECTIONS:
-            log.warning("Refused a connection of %s: it has %d", agent, self.connections[agent])
-        else:
-            return agent
+            return None
+        account = self.accounts.setdefault(agent, Account(agent))
+        total = sum(each.connections for each in self.accounts.values())
+        if account.connections < gate_account.CONNECTIONS and total < CONNECTIONS:
+            return account
+        writer.write(FULL)
+        account.refused += 1
+        if account.refused == 1:  # the rest of a flood is counted
+            text = f"Refused a connection of {agent}: it has {account.connections}, all have {total}"
+            gate_account.record_denial(agent, Denied("connections", text, None))
         return None
 
 
 async def serve(sock: socket.socket, gate: Gate) -> None:
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(LOOKUPS))
+    gate.out.watch()
     async with await asyncio.start_unix_server(gate.accept, sock=sock) as server:
-        notify(f"READY=1\nSTATUS=Passing requests to {gate.to.name}")
+        notify(f"READY=1\nSTATUS=Passing requests to {gate.model.name}")
         await server.serve_forever()
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="hive-gate", description="Pass the cages' requests to the model.")
+    top = argparse.ArgumentParser(prog="hive-gate", description="Pass on what cages want of the outside.")
     paths = {
         "config": ("/etc/hyperhive/hive.toml", "the hive's settings"),
         "agents": ("/var/lib/hyperhive/agents", "folder whose owners tell who is who"),
+        "deployed": ("/etc/hyperhive/agents", "folder of what the agents may: NAME/agent.toml"),
         "rehearsal": ("/run/hyperhive/rehearsal.sock", "socket of the rehearsal model"),
     }
     for name, (path, text) in paths.items():
@@ -79,9 +93,15 @@ def main() -> None:
         hint = "start hive-gate.socket"
         raise Problem("no-socket", f"expected one socket, got {len(fds)}", hint=hint, exit_status=EX_CONFIG)
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    endpoint = settings.hive(args.config).endpoint
-    to = gate_upstream.upstream(endpoint, args.rehearsal, Path(folder) if folder else None)
-    if not to.unix and not to.auth:
-        log.warning("There is no credential for %s, ignoring", endpoint)
-    gate = Gate(peers.Peers(args.agents), to)
+    hive = settings.hive(args.config)
+    model = gate_upstream.upstream(hive.endpoint, args.rehearsal, Path(folder) if folder else None)
+    if not model.unix and not model.auth:
+        log.warning("There is no credential for %s, ignoring", hive.endpoint)
+    limits = Limits(size(hive.bytes_per_hour), hive.connection_seconds)
+    private = [addresses.opening(each, str(args.config)) for each in hive.private]
+    gate = Gate(peers.Peers(args.agents), model, Egress(args.deployed, private, limits))
     asyncio.run(serve(socket.socket(fileno=fds[0]), gate))
+
+
+def size(said: str) -> int:
+    return int(said[:-1]) * MEMORY[said[-1]]

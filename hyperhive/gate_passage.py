@@ -1,4 +1,4 @@
-"""One cage's connection: every request is checked, given the credential and passed on as it comes."""
+"""One cage's connection: a request to the model gets the credential, one to elsewhere goes by egress."""
 
 import asyncio
 import json
@@ -9,7 +9,11 @@ from dataclasses import dataclass
 
 import h11
 
-from hyperhive import facts, gate_upstream, http1
+from hyperhive import egress, facts, gate_account, gate_upstream, http1
+from hyperhive.egress import Target
+from hyperhive.gate_account import Account, Denied, Way
+from hyperhive.gate_egress import Egress
+from hyperhive.gate_pipe import Tunnel
 from hyperhive.gate_upstream import Upstream
 from hyperhive.http1 import Connection, Headers
 from hyperhive.problem import Problem
@@ -33,6 +37,7 @@ HOP_BY_HOP = {
 }
 # what the cage says about who it is counts for nothing
 REPLACED = {b"host", b"expect", b"authorization", b"x-api-key", b"cookie", b"x-hive-agent"}
+REPLACED_ELSEWHERE = {b"host", b"expect"}  # it may well sign in there, with what it has itself
 CLOSE = (b"connection", b"close")
 TEXT = (b"content-type", b"text/plain; charset=utf-8")
 JSON = (b"content-type", b"application/json")
@@ -48,6 +53,14 @@ class Count:
     bytes_in: int = 0
     bytes_out: int = 0
 
+    def sent(self, count: int) -> None:
+        self.bytes_in += count
+        if self.bytes_in > BODY_MAX:
+            raise h11.RemoteProtocolError(f"the body is over {BODY_MAX} bytes", error_status_hint=413)
+
+    def received(self, count: int) -> None:
+        self.bytes_out += count
+
 
 def end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     named = {
@@ -59,38 +72,61 @@ def end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     return [(name, value) for name, value in headers if name not in HOP_BY_HOP | named]
 
 
+def ambiguous(request: h11.Request) -> bool:
+    """Two ways to tell where its body ends, or one for a body that a CONNECT has not."""
+    named = {name for name, _ in request.headers} & {b"transfer-encoding", b"content-length"}
+    return len(named) > (0 if request.method == b"CONNECT" else 1)
+
+
 def refusal(request: h11.Request) -> tuple[int, str] | None:
-    """Why the request may not pass."""
+    """Why the request may not pass to the model."""
     headers = dict(request.headers)
-    if b"transfer-encoding" in headers and b"content-length" in headers:
-        return 400, "a request with both Content-Length and Transfer-Encoding is ambiguous"
     if int(headers.get(b"content-length", b"0")) > BODY_MAX:
         return 413, f"the body is over {BODY_MAX} bytes"
     path = request.target.partition(b"?")[0]
     if not ROUTES.fullmatch(request.method + b" " + path):
         where = f"{request.method.decode()} {request.target[:200].decode('ascii', 'replace')}"
-        return 403, f"hive-gate passes requests to the model only, not {where}"
+        return 403, f"of the model hive-gate passes requests for messages only, not {where}"
     return None
 
 
-def outgoing(request: h11.Request, agent: str, to: Upstream) -> h11.Request:
-    headers = [(b"host", to.host)]
-    headers += [(name, value) for name, value in end_to_end(request.headers) if name not in REPLACED]
+def outgoing(
+    request: h11.Request, target: bytes, host: bytes, replaced: set[bytes], *more: tuple[bytes, bytes]
+) -> h11.Request:
+    headers = [(b"host", host)]
+    headers += [(name, value) for name, value in end_to_end(request.headers) if name not in replaced]
     if (b"transfer-encoding", b"chunked") in list(request.headers):
         headers.append((b"transfer-encoding", b"chunked"))
-    if to.auth:
-        headers.append(to.auth)
-    if to.unix:
-        headers.append((b"x-hive-agent", agent.encode()))
-    return h11.Request(method=request.method, target=request.target, headers=headers)
+    return h11.Request(method=request.method, target=target, headers=[*headers, *more])
+
+
+def to_model(request: h11.Request, agent: str, to: Upstream) -> h11.Request:
+    more = [to.auth] if to.auth else []
+    more += [(b"x-hive-agent", agent.encode())] if to.unix else []
+    return outgoing(request, request.target, to.host, REPLACED, *more)
+
+
+def destination(request: h11.Request) -> tuple[Target, str]:
+    """Where a CONNECT or a request for a whole URL is to go, and what it wants there."""
+    said = request.target.decode("ascii")
+    try:
+        to, path = (egress.target(said), "") if request.method == b"CONNECT" else egress.absolute(said)
+    except Problem as e:
+        raise Denied("host", str(e), None) from e
+    host = dict(request.headers).get(b"host", b"").decode("latin-1").lower()
+    if host not in ("", to.host, str(to)):
+        raise Denied("host", f"the header Host is {host[: egress.SHOWN]!r}, the request is for {to}", to)
+    return to, path
 
 
 class Passage:
-    def __init__(self, client: Connection, agent: str, to: Upstream) -> None:
+    def __init__(self, client: Connection, account: Account, model: Upstream, out: Egress) -> None:
         self.client = client
-        self.agent = agent
-        self.to = to
-        self.upstream: Connection | None = None
+        self.account = account
+        self.model = model
+        self.out = out
+        self.upstream: Connection | None = None  # that of the last request
+        self.way: Way | None = None  # by which it leads out; None: to the model
 
     async def run(self) -> None:
         try:
@@ -109,13 +145,23 @@ class Passage:
             self.hang_up()
 
     async def handle(self, request: h11.Request) -> None:
-        if wrong := refusal(request):
+        if ambiguous(request):
+            await self.refuse(400, TEXT, "the request does not tell clearly where its body ends\n")
+        elif request.method == b"CONNECT" or not request.target.startswith(b"/"):
+            await self.elsewhere(request)
+        elif wrong := refusal(request):
             await self.refuse(wrong[0], TEXT, wrong[1] + "\n")
-            return
+        else:
+            await self.ask_model(request)
+
+    async def ask_model(self, request: h11.Request) -> None:
         path = request.target.partition(b"?")[0].decode()
         count = Count(f"{request.method.decode()} {path}", time.monotonic())
         try:
-            await self.exchange(request, count)
+            if not self.leads_to(None):
+                self.hang_up()
+                self.upstream = await gate_upstream.connect(self.model)
+            await self.exchange(to_model(request, self.account.agent, self.model), self.model, count)
         except h11.RemoteProtocolError as e:
             count.status = count.status or e.error_status_hint
             raise
@@ -127,43 +173,101 @@ class Passage:
         finally:
             self.record(count)
 
+    async def elsewhere(self, request: h11.Request) -> None:
+        try:
+            to, path = destination(request)
+            if request.method == b"CONNECT":
+                await self.tunnel(to)
+            else:
+                await self.fetch(request, to, path)
+        except Denied as e:
+            gate_account.record_denial(self.account.agent, e)
+            await self.refuse(e.status, TEXT, f"hive-gate: {e}\n")
+        except Problem as e:
+            await self.refuse(502, TEXT, f"hive-gate: {e}\n")
+        except TimeoutError:
+            end = self.way.end if self.way else "timed out"
+            await self.refuse(504, TEXT, f"hive-gate: the connection was cut: {end}\n")
+
+    async def tunnel(self, to: Target) -> None:
+        await self.client.read()  # the end of the request, at once
+        self.hang_up()
+        self.way, sock = await self.out.open(self.account, to)
+        tunnel = Tunnel(self.way.sent, self.way.received)
+        try:
+            await self.client.send(h11.Response(status_code=200, headers=[], reason=b"Connected"))
+        except BaseException:
+            sock.close()
+            raise
+        await tunnel.join(self.client, sock)
+        try:
+            async with self.way.limited():
+                await tunnel.over
+            tunnel.close()
+        finally:
+            tunnel.abort()
+
+    async def fetch(self, request: h11.Request, to: Target, path: str) -> None:
+        if self.leads_to(to):
+            self.out.check(self.account, to)
+        else:
+            self.hang_up()
+            self.way, sock = await self.out.open(self.account, to)
+            self.upstream = http1.Connection(
+                h11.CLIENT, *await asyncio.open_connection(sock=sock), gate_account.IDLE
+            )
+        assert self.way
+        host = to.host if to.port == egress.HTTP_PORT else str(to)
+        passed = outgoing(request, path.encode(), host.encode(), REPLACED_ELSEWHERE)
+        try:
+            async with self.way.limited():
+                await self.exchange(passed, Upstream(str(to), host.encode()), self.way)
+        except Problem:
+            self.way.end = self.way.end or "failed"
+            self.hang_up()
+            raise
+
     async def refuse(self, status: int, kind: tuple[bytes, bytes], text: str) -> None:
         """Answer and hang up; an answer that has begun is cut short, which the client sees."""
         if self.client.may_respond:
-            await self.client.respond(status, [kind, CLOSE], text.encode())
+            # of the answer to a CONNECT, most programs show the first line only
+            reason = text.rstrip() if kind is TEXT else ""
+            await self.client.respond(status, [kind, CLOSE], text.encode(), reason.encode())
         self.client.http.send_failed()
 
     def hang_up(self) -> None:
         if self.upstream:
             self.upstream.writer.close()
             self.upstream = None
+        if self.way:
+            self.out.close(self.way)
+            self.way = None
+
+    def leads_to(self, to: Target | None) -> bool:
+        """The connection of the last request, unless it was closed since."""
+        ends = self.way.to if self.way else None
+        cut = self.way.end if self.way else ""
+        return bool(self.upstream and not self.upstream.reader.at_eof() and ends == to and not cut)
 
     def record(self, count: Count) -> None:
         ms = round((time.monotonic() - count.started) * 1000)
         facts.log(
             "model_request",
-            f"{self.agent}: {count.line} -> {count.status} in {ms} ms",
-            agent=self.agent,
+            f"{self.account.agent}: {count.line} -> {count.status} in {ms} ms",
+            agent=self.account.agent,
             HIVE_STATUS=count.status,
             HIVE_BYTES_IN=count.bytes_in,
             HIVE_BYTES_OUT=count.bytes_out,
             HIVE_DURATION_MS=ms,
         )
 
-    async def connection(self) -> Connection:
-        """The connection of the last request, unless the model has closed it since."""
-        if self.upstream and not self.upstream.reader.at_eof():
-            return self.upstream
-        self.hang_up()
-        self.upstream = await gate_upstream.connect(self.to)
-        return self.upstream
-
-    async def exchange(self, request: h11.Request, count: Count) -> None:
-        upstream = await self.connection()
-        with gate_upstream.failures(self.to):
-            await upstream.send(outgoing(request, self.agent, self.to))
+    async def exchange(self, request: h11.Request, to: Upstream, count: Count | Way) -> None:
+        upstream = self.upstream
+        assert upstream
+        with gate_upstream.failures(to):
+            await upstream.send(request)
         up = asyncio.create_task(self.upload(upstream, count))
-        down = asyncio.create_task(self.download(upstream, count))
+        down = asyncio.create_task(self.download(upstream, to, count))
         try:
             await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
             if up.done() and not down.done():
@@ -176,15 +280,13 @@ class Passage:
         if not upstream.next_cycle():
             self.hang_up()
 
-    async def upload(self, upstream: Connection, count: Count) -> None:
+    async def upload(self, upstream: Connection, count: Count | Way) -> None:
         """The request's body; then stay to see whether the client goes away before its answer."""
         writable = True
         while not isinstance(event := await self.client.read(), h11.EndOfMessage):
             if not isinstance(event, h11.Data):
                 raise ConnectionResetError("the client went away")
-            count.bytes_in += len(event.data)
-            if count.bytes_in > BODY_MAX:
-                raise h11.RemoteProtocolError(f"the body is over {BODY_MAX} bytes", error_status_hint=413)
+            count.sent(len(event.data))
             writable = writable and await sent(upstream, event)
         if writable:
             await sent(upstream, h11.EndOfMessage())
@@ -193,23 +295,23 @@ class Passage:
             raise ConnectionResetError("the client went away")
         self.client.http.receive_data(early)  # the next request, pipelined; more of it waits in the kernel
 
-    async def download(self, upstream: Connection, count: Count) -> None:
+    async def download(self, upstream: Connection, to: Upstream, count: Count | Way) -> None:
         while True:
-            with gate_upstream.failures(self.to):
+            with gate_upstream.failures(to):
                 event = await upstream.read()
             if isinstance(event, h11.Response):
-                count.status = event.status_code
+                if isinstance(count, Count):
+                    count.status = event.status_code
                 headers = end_to_end(event.headers)
                 await self.client.send(h11.Response(status_code=event.status_code, headers=headers))
             elif isinstance(event, h11.Data):
-                count.bytes_out += len(event.data)
+                count.received(len(event.data))
                 await self.client.send(event)
             elif isinstance(event, h11.EndOfMessage):
                 await self.client.send(h11.EndOfMessage())
                 return
             elif isinstance(event, h11.ConnectionClosed):
-                text = f"the model endpoint '{self.to.name}' closed the connection without an answer"
-                raise Problem("upstream", text)
+                raise Problem("upstream", f"{to.name} closed the connection without an answer")
 
 
 async def sent(upstream: Connection, event: h11.Event) -> bool:

@@ -22,7 +22,7 @@ CREDENTIALS = {"model-key": (b"x-api-key", b""), "model-token": (b"authorization
 
 @dataclass(frozen=True)
 class Upstream:
-    name: str  # as it stands in hive.toml
+    name: str  # for people
     host: bytes  # for the Host header
     unix: Path | None = None
     address: tuple[str, int] = ("", 0)
@@ -47,7 +47,9 @@ def credential(folder: Path | None) -> tuple[bytes, bytes] | None:
 
 def upstream(endpoint: str, rehearsal: Path, folder: Path | None) -> Upstream:
     if endpoint == settings.REHEARSAL:
-        return Upstream(endpoint, b"rehearsal", unix=rehearsal)  # it gets no credential: it needs none
+        return Upstream(
+            "the rehearsal model", b"rehearsal", unix=rehearsal
+        )  # it gets no credential: it needs none
     url = urlsplit(endpoint)
     try:
         host, port = url.hostname or "", url.port
@@ -57,7 +59,7 @@ def upstream(endpoint: str, rehearsal: Path, folder: Path | None) -> Upstream:
     if url.scheme == "http" and auth and not _is_loopback(host):
         raise _bad(endpoint, "a credential would go out unencrypted; use https")
     return Upstream(
-        name=endpoint,
+        name=f"the model endpoint '{endpoint}'",
         host=url.netloc.encode(),
         address=(host, port or (443 if url.scheme == "https" else 80)),
         tls=ssl.create_default_context() if url.scheme == "https" else None,
@@ -82,14 +84,14 @@ def failures(to: Upstream) -> Iterator[None]:
     try:
         yield
     except TimeoutError as e:
-        raise Problem("upstream", f"the model endpoint '{to.name}' does not answer") from e
+        raise Problem("upstream", f"{to.name} does not answer") from e
     except h11.RemoteProtocolError as e:
-        raise Problem("upstream", f"the model endpoint '{to.name}' broke off its answer: {e}") from e
+        raise Problem("upstream", f"{to.name} broke off its answer: {e}") from e
     except OSError as e:
         # asyncio puts the address in strerror's place, ssl a number of its own in errno's
         number = e.errno if isinstance(e, ConnectionError) else None
         reason = os.strerror(number) if number else e.strerror or str(e) or type(e).__name__
-        raise Problem("upstream", f"the model endpoint '{to.name}' cannot be reached: {reason}") from e
+        raise Problem("upstream", f"{to.name} cannot be reached: {reason}") from e
 
 
 async def connect(to: Upstream) -> http1.Connection:

@@ -50,9 +50,9 @@ class Connection:
         async with asyncio.timeout(self.idle):
             await self.writer.drain()
 
-    async def respond(self, status: int, headers: Headers, body: bytes) -> None:
+    async def respond(self, status: int, headers: Headers, body: bytes, reason: bytes = b"") -> None:
         length = (b"content-length", str(len(body)).encode())
-        response = h11.Response(status_code=status, headers=[*headers, length])
+        response = h11.Response(status_code=status, headers=[*headers, length], reason=reason)
         await self.send(response, h11.Data(data=b"" if self.head else body), h11.EndOfMessage())
 
     @property
@@ -68,6 +68,8 @@ class Connection:
 
     async def close(self) -> None:
         """Let the peer read what we said: closing while its words are unread would reset the connection."""
+        if self.writer.transport.is_closing():
+            return
         with contextlib.suppress(OSError):
             if self.writer.can_write_eof():
                 self.writer.write_eof()

@@ -43,6 +43,9 @@ class Hive:
     endpoint: str = REHEARSAL
     model: str = "sonnet"
     public_origin: str | None = None
+    private: tuple[str, ...] = ()
+    bytes_per_hour: str = "16G"
+    connection_seconds: int = 3600
 
 
 def text(pattern: str, what: str, default: Any = None) -> Rule:
@@ -85,6 +88,13 @@ HIVE: Schema = {
             "an http(s) URL in small letters without a path",
             Hive.public_origin,
         ),
+    },
+    "egress": {
+        "private": listing(100, r"[0-9a-f.:/\[\]]+", 'ADDRESS[/BITS]:PORT such as "192.168.1.7:443"'),
+        "bytes_per_hour": text(
+            r"[1-9][0-9]{0,5}[MGT]", 'a size such as "500M", "16G" or "1T"', Hive.bytes_per_hour
+        ),
+        "connection_seconds": whole(10, 604_800, "a whole number of seconds", Hive.connection_seconds),
     },
 }
 
@@ -181,9 +191,12 @@ def hive(path: Path) -> Hive:
     if not path.exists():
         return Hive()
     said = parse(read(path), HIVE, str(path))
-    model, web = said.get("model", {}), said.get("web", {})
+    model, web, egress = (said.get(table, {}) for table in ("model", "web", "egress"))
     return Hive(
         endpoint=model.get("endpoint", Hive.endpoint),
         model=model.get("name", Hive.model),
         public_origin=web.get("public_origin", Hive.public_origin),
+        private=tuple(egress.get("private", Hive.private)),
+        bytes_per_hour=egress.get("bytes_per_hour", Hive.bytes_per_hour),
+        connection_seconds=egress.get("connection_seconds", Hive.connection_seconds),
     )

@@ -30,10 +30,10 @@ def poke(fifo: Path) -> bool:
     return True
 
 
-def watch(folder: Path) -> int:
+def watch(folder: Path, events: int = IN_ATTRIB | IN_OPEN | IN_CREATE) -> int:
     """An fd that is readable when a FIFO appears in the folder: that is how a start of a socket is heard."""
     fd: int = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-    if fd < 0 or libc.inotify_add_watch(fd, os.fsencode(folder), IN_ATTRIB | IN_OPEN | IN_CREATE) < 0:
+    if fd < 0 or libc.inotify_add_watch(fd, os.fsencode(folder), events) < 0:
         raise OSError(ctypes.get_errno(), f"Cannot watch {folder}")
     return fd
 

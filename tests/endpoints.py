@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,18 +77,23 @@ class Gate:
 
 
 @contextlib.contextmanager
-def gate(folder: Path, config: str, *arguments: str | Path, **setenv: str) -> Iterator[Gate]:
+def gate(
+    folder: Path, config: str, *arguments: str | Path, inside: Sequence[str] = (), **setenv: str
+) -> Iterator[Gate]:
     """A gate on a socket that any uid may connect to; the agents are folders below `folder`."""
     folder.mkdir(exist_ok=True)
     path, settings = folder / "gate.sock", folder / "hive.toml"
     settings.write_text(config)
     environment = {"PYTHONPATH": os.fspath(ROOT), **setenv}
     activate = [
+        *inside,
         "systemd-socket-activate",
         f"--listen={path}",
         *(f"-E{k}={v}" for k, v in environment.items()),
     ]
-    command = [*activate, *GATE, "--config", settings, "--agents", folder / "agents", *arguments]
+    (folder / "deployed").mkdir(exist_ok=True)
+    folders: list[str | Path] = ["--agents", folder / "agents", "--deployed", folder / "deployed"]
+    command = [*activate, *GATE, "--config", settings, *folders, *arguments]
     with (folder / "gate.log").open("w") as log:
         process = subprocess.Popen(command, stderr=log, env=ENV)
     try:

@@ -13,15 +13,16 @@ async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         while data := await reader.read(65536):
             writer.write(data)
             await writer.drain()
-    except ConnectionError:
-        pass
-    finally:
-        writer.close()
+        writer.write_eof()
+    except OSError:
+        writer.transport.abort()
 
 
 async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     inner = await asyncio.open_unix_connection(SOCKET.name)
     await asyncio.gather(pump(reader, inner[1]), pump(inner[0], writer))
+    inner[1].close()
+    writer.close()
 
 
 async def main() -> None:

@@ -124,7 +124,17 @@ BAD = [
     ("\n".join(f"[mcp.xy{n}]\ncommand = 'x'" for n in range(17)), 1, "mcp"),
     ("[egress]\nallow = ['example.org']", 2, "egress.allow"),
     ("[egress]\nallow = ['example.org:65536']", 2, "egress.allow"),
-    ("[egress]\nallow = ['*.example.org:443']", 2, "egress.allow"),
+    ("[egress]\nallow = ['*:443']", 2, "egress.allow"),
+    ("[egress]\nallow = ['a.*.org:443']", 2, "egress.allow"),
+    ("[egress]\nallow = ['*.0.0.1:443']", 2, "egress.allow"),
+    ("[egress]\nallow = ['127.1:443']", 2, "egress.allow"),
+    ("[egress]\nallow = ['2130706433:443']", 2, "egress.allow"),
+    ("[egress]\nallow = ['0x7f.1:443']", 2, "egress.allow"),
+    ("[egress]\nallow = ['127.0.0.0x1:443']", 2, "egress.allow"),
+    ("[egress]\nallow = ['127.0.0.01:443']", 2, "egress.allow"),
+    ("[egress]\nallow = ['example.org.:443']", 2, "egress.allow"),
+    ("[egress]\nallow = ['[::1]:443']", 2, "egress.allow"),
+    ("[egress]\nallow = ['exämple.org:443']", 2, "egress.allow"),
     ("[egress]\nallow = ['https://example.org:443']", 2, "egress.allow"),
 ]
 

@@ -70,7 +70,7 @@ FORBIDDEN = {
     "processes of the host": "ps -e -o args= | grep -v grep | grep -q hive-broker && echo OPEN",
     "device": "mknod /tmp/sda b 8 0 && cat /tmp/sda > /dev/null && echo OPEN",
     "raw socket": "python3 -c 'import socket as s; s.socket(s.AF_INET, s.SOCK_RAW, 1)' && echo OPEN",
-    "packet": "curl --silent --max-time 3 http://192.0.2.1/ && echo OPEN",
+    "packet": "curl --silent --noproxy '*' --max-time 3 http://192.0.2.1/ && echo OPEN",
     "gate to elsewhere": "curl --silent --fail --proxy 127.0.0.1:3128 http://192.0.2.1/ && echo OPEN",
     "new user namespace": "unshare --user --map-root-user mount -t tmpfs tmpfs /mnt && echo OPEN",
     "sysctl": "echo 1 > /proc/sys/kernel/panic && echo OPEN",
