@@ -109,7 +109,7 @@ install: node_modules/stamp build/venv/stamp $(PAGES)
 	@$(PYTHON) -m compileall -q -s '$(DESTDIR)' -p / $(LIB)/hyperhive $(LIB)/venv/lib
 	@install -d $(DESTDIR)$(PREFIX)/bin
 	@ln --force --symbolic ../lib/hyperhive/bin/hivectl ../lib/hyperhive/bin/hive-box $(DESTDIR)$(PREFIX)/bin
-	@$(call put_text,644,$(SYSTEMD)/system,$(wildcard $(addprefix units/*.,service socket path target slice timer)))
+	@$(call put_text,644,$(SYSTEMD)/system,$(wildcard $(addprefix units/*.,service socket path target slice timer mount)))
 	@$(call put,644,$(SYSTEMD)/catalog,$(wildcard units/hyperhive.catalog))
 	@$(call put,644,$(SHARE)/polkit-1/rules.d,$(wildcard units/hyperhive.rules))
 	@$(call put,644,$(LIB)/hyperhive/page,$(wildcard hyperhive/page/*))
@@ -117,7 +117,6 @@ install: node_modules/stamp build/venv/stamp $(PAGES)
 	@$(call put,644,$(SHARE)/hyperhive/cage/etc,$(wildcard units/cage/etc/*))
 	@$(call put,644,$(SHARE)/hyperhive/prompts,$(wildcard prompts/*.md))
 	@$(call put,644,$(SHARE)/hyperhive/draft,$(wildcard units/draft/*))
-	@$(call put,644,$(SHARE)/hyperhive/cage/etc,$(wildcard units/cage/etc/*))
 	@$(call put,644,$(SHARE)/hyperhive/datasette,$(wildcard datasette/*.yaml))
 	@$(call put,644,$(SHARE)/hyperhive/datasette/plugins,$(wildcard datasette/plugins/*.py))
 	@$(call put,644,$(SHARE)/hyperhive/datasette/templates,$(wildcard datasette/templates/*))

@@ -16,6 +16,9 @@ FILES = rf"{'|'.join(map(re.escape, (agent_toml.FILE, *agent_toml.PROMPTS)))}|bi
 FILES_MAX = 64
 UID_LAST = 0x6FFF0000
 UID_RANGE = 65536
+WRITABLE = "/run/hyperhive/cages"  # /var/lib/hyperhive as run-hyperhive-cages.mount has it
+TEMPORARY = "size=5%,nr_inodes=50k,nosuid,nodev"
+TASKS_MAX = 2048  # as in hive-agent@.service
 WATCHDOG_MARGIN = 60  # seconds, in which the harness itself can end a turn that hangs
 
 # Of the host's /etc: what programs in /usr look for and nobody has a secret in.
@@ -147,26 +150,30 @@ def uid_base(places: Places, name: str, users: set[int]) -> int:
     return free
 
 
-def nspawn(places: Places, name: str, base: int) -> str:
-    agent = f"{places.state}/agents/{name}"
+def nspawn(places: Places, name: str, base: int, agent: agent_toml.Agent) -> str:
     shared_etc = [f"{places.etc}/{entry}" for entry in HOST_ETC if (places.etc / entry).exists()]
     own_etc = sorted((places.share / "cage/etc").iterdir())
     lines = [
         "# Written by hive-apply(8): the cage of this agent. Static parts are in hive-agent@.service.",
         "[Exec]",
         f"PrivateUsers={base}:{UID_RANGE}",
+        # also where there is no control group to count: a fork bomb stays in its cage
+        f"LimitNPROC={agent.limits.get('TasksMax', TASKS_MAX)}",
         "[Files]",
-        f"Bind={agent}/state:/state",
-        f"Bind={places.state}/homes/{name}:/home/agent",
+        "BindReadOnly=/usr",
+        f"TemporaryFileSystem=/etc:mode=755,{TEMPORARY}",
+        f"TemporaryFileSystem=/var/tmp:mode=1777,{TEMPORARY}",
+        f"Bind={WRITABLE}/agents/{name}/state:/state",
+        f"Bind={WRITABLE}/homes/{name}:/home/agent",
         f"BindReadOnly={places.etc}/hyperhive/agents/{name}:/config",
         f"BindReadOnly=/run/hyperhive/agents/{name}:/run/hive",
         "BindReadOnly=/run/hyperhive/gate",
         f"BindReadOnly=/run/hive-agent/{name}:/run/hive-unit",
         *(["BindReadOnly=/run/hyperhive/control"] if name == names.MANAGER else []),
         # all of them, so that a new draft appears in a running cage; what it may do there is said by owners
-        *([f"Bind={places.agents}:/agents"] if name == names.MANAGER else []),
+        *([f"Bind={WRITABLE}/agents:/agents"] if name == names.MANAGER else []),
         # whoever writes there, the file belongs to the folder's owner
-        f"Bind={places.state}/shared:/shared:rootidmap",
+        f"Bind={WRITABLE}/shared:/shared:rootidmap",
         *[f"BindReadOnly={path}:/etc/{path.name}" for path in own_etc],
         *[
             f"BindReadOnly={path}:/etc/{path.removeprefix(str(places.etc)).lstrip('/')}"

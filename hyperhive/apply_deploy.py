@@ -89,7 +89,7 @@ def describe(places: Places, name: str) -> bool:
     """Cage and limits are as the deployed files say. False when they were already."""
     base = places.state_of(name).lstat().st_uid
     agent = apply.agent_in(places.deployed(name))
-    cage = apply_tree.write(places.nspawn(name), apply.nspawn(places, name, base))
+    cage = apply_tree.write(places.nspawn(name), apply.nspawn(places, name, base, agent))
     limits = apply_tree.write(places.drop_in(name), apply.drop_in(name, agent))
     return cage or limits
 

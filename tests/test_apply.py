@@ -140,7 +140,7 @@ def test_the_manager_owns_the_proposals_and_may_write_in_every_state(places: app
         assert {f"user:{manager}:rwx", f"default:user:{manager}:rwx", f"default:user:{base}:rwx"} < {*rules}
         assert {"group::---", "other::---", "default:other::---"} < {*rules}
         assert owner(places.home(name)) == (base, base, "700")
-    assert f"Bind={places.agents}:/agents" in places.nspawn("manager").read_text()
+    assert "Bind=/run/hyperhive/cages/agents:/agents" in places.nspawn("manager").read_text()
 
 
 def test_a_new_manager_takes_over_the_proposals(places: apply.Places) -> None:

@@ -9,7 +9,7 @@ from tests.box.crew import Crew
 UNITS = sorted(
     path.name
     for path in (ROOT / "units").iterdir()
-    if path.suffix[1:] in ("service", "socket", "target", "slice", "path", "timer")
+    if path.suffix[1:] in ("service", "socket", "target", "slice", "path", "timer", "mount")
 )
 SERVICES = [
     "hive-apply",
