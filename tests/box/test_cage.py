@@ -60,7 +60,7 @@ FORBIDDEN = {
     "remount /usr": "mount -o remount,rw /usr && echo OPEN",
     "write to /config": "touch /config/x && echo OPEN",
     "write to /etc/passwd": "echo x >> /etc/passwd && echo OPEN",
-    "other agents": "for d in /var/lib/hyperhive /run/hyperhive/agents /agents; do ls $d/*; done && echo OPEN",
+    "other agents": "for d in /var/lib/hyperhive /run/hyperhive/agents; do ls $d/*; done && echo OPEN",
     "sockets of the operator": "find /run /var -name '*r.sock' -o -name 'system.sock' | grep . && echo OPEN",
     "D-Bus": "find /run /var -name 'system_bus_socket' | grep . && echo OPEN",
     "journal": "find /run /var -path '*journal*' | grep . && echo OPEN",
