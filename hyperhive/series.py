@@ -6,6 +6,7 @@ from typing import NamedTuple
 # greatest. mean: one point per turn. spread: one point per turn or wake, told as p50 and p95.
 KINDS = ("sum", "last", "mean", "spread")
 HOUR = 3_600_000  # ms: a row of stats_hour, and of stats_spread
+SIX_HOURS = 6 * HOUR  # a row of stats_spread_6h
 PER_DOUBLING = 4  # steps of stats_spread: a value is known to within 9 %
 
 
@@ -17,7 +18,7 @@ class Series(NamedTuple):
 
 ALL = {
     "turns": Series("sum", "turns", "turns that ended"),
-    "outcome.*": Series("sum", "turns", "the same by how they ended: outcome.ok, outcome.crashed"),
+    "outcome.*": Series("sum", "turns", "turns by how they ended: outcome.ok, outcome.crashed"),
     "turn_ms": Series("spread", "ms", "how long a turn took"),
     "idle_ms": Series("spread", "ms", "from the end of the turn before to the start of this one"),
     "tool_calls": Series("mean", "calls", "tool calls of a turn"),
@@ -40,7 +41,7 @@ ALL = {
     "crashes": Series("sum", "crashes", "crashes of its unit; of the hive as a whole, all crashes"),
     "denials": Series("sum", "requests", "requests that the operator denied"),
     "approvals_pending": Series("last", "requests", "requests that wait for the operator"),
-    "approvals_oldest_ms": Series("last", "ms", "age of the oldest of them when one came or was decided"),
+    "approvals_oldest_ms": Series("last", "ms", "age of the request that waits longest"),
     "agents_awake": Series("last", "agents", "agents with a run"),
     "agents_asleep": Series("last", "agents", "agents without one"),
 }

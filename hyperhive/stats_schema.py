@@ -79,3 +79,24 @@ def records(db: Database) -> None:
         ) strict;
         create index starts_at on starts(at);
     """)
+
+
+@migrations()
+def totals(db: Database) -> None:
+    """And of what was before. Of spreads, which sum was of which step is not known, and nobody asks."""
+    db.executescript("""
+        create table stats_total(
+            agent text not null, key text not null, step integer not null, count integer not null,
+            sum real not null, primary key(agent, key, step)
+        ) strict, without rowid;
+        insert into stats_total select agent, key, 0, sum(count), sum(sum)
+            from stats_hour join series using (key, agent) where kind in ('sum', 'mean') group by 1, 2;
+        insert into stats_total select s.agent, s.key, s.step, sum(s.count), sum(s.count * h.sum / h.count)
+            from stats_spread s join stats_hour h using (key, agent, ts) group by 1, 2, 3;
+        create table stats_spread_6h(
+            agent text not null, ts integer not null, key text not null, step integer not null,
+            count integer not null, primary key(key, agent, ts, step)
+        ) strict, without rowid;
+        insert into stats_spread_6h select agent, ts / 21600000 * 21600000, key, step, sum(count)
+            from stats_spread group by key, agent, 2, step;
+    """)

@@ -6,7 +6,7 @@ hello_ms), :points (kind, unit, key, agent, ts, value); and :now (ms), and :catc
 broker, or a disk that was full, left out.
 """
 
-from hyperhive.series import HOUR, PER_DOUBLING
+from hyperhive.series import HOUR, PER_DOUBLING, SIX_HOURS
 
 SERIES_MAX = 300  # of an agent: hours are kept for ever, and a model may invent tools
 
@@ -145,6 +145,13 @@ POINTS = (
     where :catch_up or :requests != '[]'
     """,
     f"""
+    insert or replace into fresh
+    select 'last', 'ms', 'approvals_oldest_ms', '', {ms("decided_at")} - 1,
+        {ms("decided_at")} - {ms("requested_at")} from hive.request
+    where {ASKED} and decided_at is not null and id in (select id from approvals where decided_at is null)
+        and requested_at = (select min(requested_at) from approvals where decided_at is null)
+    """,
+    f"""
     insert or replace into fresh select 'last', 'ms', 'approvals_oldest_ms', '', :now,
         coalesce((select :now - min({ms("requested_at")}) from {PENDING}), 0)
     where :catch_up or :requests != '[]'
@@ -196,6 +203,18 @@ RECORDS = (
     """,
 )
 
+SPREAD_STEP = f"cast(round({PER_DOUBLING} * log2(max(value, 1))) as integer)"
+
+
+def spread(table: str, length: int) -> str:
+    return f"""
+    insert into {table}(agent, ts, key, step, count)
+    select agent, ts / {length} * {length}, key, {SPREAD_STEP}, count(*)
+    from fresh where kind = 'spread' group by 1, 2, 3, 4
+    on conflict do update set count = count + excluded.count
+    """
+
+
 WRITE = (
     "insert or ignore into series(kind, unit, key, agent) select kind, unit, key, agent from fresh",
     """
@@ -213,11 +232,13 @@ WRITE = (
     on conflict do update set count = count + excluded.count, sum = sum + excluded.sum,
         min = min(min, excluded.min), max = max(max, excluded.max), last = excluded.last
     """,
+    spread("stats_spread", HOUR),
+    spread("stats_spread_6h", SIX_HOURS),
     f"""
-    insert into stats_spread(agent, ts, key, step, count)
-    select agent, ts / {HOUR} * {HOUR}, key, round({PER_DOUBLING} * log2(max(value, 1))), count(*)
-    from fresh where kind = 'spread' group by 1, 2, 3, 4
-    on conflict do update set count = count + excluded.count
+    insert into stats_total(agent, key, step, count, sum)
+    select agent, key, iif(kind = 'spread', {SPREAD_STEP}, 0), count(*), sum(value)
+    from fresh where kind != 'last' group by 1, 2, 3
+    on conflict do update set count = count + excluded.count, sum = sum + excluded.sum
     """,
 )
 
