@@ -14,12 +14,18 @@ SESSIONS = (
     Column("ID", right=True),
     Column("SIGNED IN"),
     Column("SEEN", right=True),
+    Column("MAY"),
     Column("BROWSER", fill=True),
 )
 
+MAY = {"page": "all", "metrics": "read metrics"}
+
 
 def add(verb: Verb) -> None:
-    verb("url", url, "print a link that signs a browser in to the page")
+    p = verb("url", url, "print a link that signs a browser in to the page")
+    p.add_argument(
+        "--metrics", action="store_true", help="a token for GET /metrics instead, which may do no more"
+    )
     p = verb("sessions", sessions, "show who is signed in to the page")
     what = p.add_mutually_exclusive_group()
     what.add_argument("--revoke", type=number, metavar="ID", help="end this session instead")
@@ -30,12 +36,23 @@ def url(args: argparse.Namespace) -> int:
     origin = settings.hive(CONFIG).public_origin or LOCAL
     with connect() as client:
         made = client.call("url")
+        if args.metrics:
+            begun = client.call("sign_in", code=made["code"], agent="metrics", scope="metrics")
+            print_token(begun, as_json=args.json)
+            return 0
     link = f"{origin}/sign-in?code={made['code']}"
     if args.json:
         ctl_text.print_json({"url": link, "expires_at": made["expires_at"]})
     else:
         print(link)
     return 0
+
+
+def print_token(begun: Message, *, as_json: bool) -> None:
+    if as_json:
+        ctl_text.print_json(begun)
+    else:
+        print(begun["token"])
 
 
 def sessions(args: argparse.Namespace) -> int:
@@ -53,7 +70,8 @@ def sessions(args: argparse.Namespace) -> int:
 
 def session_row(session: Message) -> list[str]:
     begun, seen = clock(session["created_at"]), age(session["seen_at"])
-    return [str(session["id"]), begun, seen, line(session["agent"])]
+    may = MAY[session["scope"]]
+    return [str(session["id"]), begun, seen, may, line(session["agent"])]
 
 
 def print_ended(count: int, *, as_json: bool) -> None:

@@ -38,6 +38,14 @@ async def stats(broker: Broker, connection: Connection, message: wire.Message) -
     return about | {"step": window.step // 1000, "series": found}
 
 
+async def metrics(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
+    await broker.telemetry.flush()
+    agents, now = frozenset(["", *broker.agents]), time.time_ns() // 1_000_000
+    loop = asyncio.get_running_loop()
+    work = loop.run_in_executor(broker.telemetry.reader, stats_read.totals, broker.stats.path, agents, now)
+    return {"series": await work}
+
+
 def moment(text: str) -> int:
     """Unix time in milliseconds."""
     try:
@@ -46,4 +54,4 @@ def moment(text: str) -> int:
         raise Problem("bad-request", f"not an ISO 8601 time: '{text}'") from e
 
 
-OPERATOR = {"stats": stats}
+OPERATOR = {"stats": stats, "metrics": metrics}

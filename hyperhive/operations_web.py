@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 SECRET_MAX = 100
 BROWSER_MAX = 300
+SCOPE_MAX = 20
 WRONG_MAX = 10  # codes in a minute, whoever tries them
 
 
@@ -23,14 +24,14 @@ async def url(broker: Broker, connection: Connection, message: wire.Message) -> 
 
 async def sign_in(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
     code = wire.get_text(message, "code", SECRET_MAX)
-    browser = wire.get_text(message, "agent", BROWSER_MAX)
+    browser, scope = wire.get_text(message, "agent", BROWSER_MAX), scope_of(message)
     at = time.monotonic()
     while broker.sign_ins and broker.sign_ins[0] < at - 60:
         broker.sign_ins.popleft()
     if len(broker.sign_ins) >= WRONG_MAX:
         raise Problem("too-many", f"{WRONG_MAX} wrong codes in a minute", hint="wait a minute")
     broker.sign_ins.append(at)  # first: many may be tried at once
-    begun = await broker.writer.do(lambda: sessions.begin(broker.store, code, browser))
+    begun = await broker.writer.do(lambda: sessions.begin(broker.store, code, browser, scope))
     broker.sign_ins.remove(at)
     broker.publish("session", id=begun["session"], state="begun")
     text = f"Session {begun['session']} of the page has begun"
@@ -39,8 +40,15 @@ async def sign_in(broker: Broker, connection: Connection, message: wire.Message)
 
 
 async def session(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
-    token = wire.get_text(message, "token", SECRET_MAX)
-    return {"session": await broker.writer.do(lambda: sessions.look(broker.store, token))}
+    token, scope = wire.get_text(message, "token", SECRET_MAX), scope_of(message)
+    return {"session": await broker.writer.do(lambda: sessions.look(broker.store, token, scope))}
+
+
+def scope_of(message: wire.Message) -> str:
+    scope = wire.get_text(message, "scope", SCOPE_MAX) if "scope" in message else sessions.PAGE
+    if scope not in sessions.SCOPES:
+        raise Problem("bad-request", f"'scope' must be one of {', '.join(sessions.SCOPES)}")
+    return scope
 
 
 async def list_sessions(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:

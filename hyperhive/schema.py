@@ -224,3 +224,9 @@ def notes(db: Database) -> None:
             agent text primary key, text text not null, bytes integer not null, at text not null
         ) strict;
     """)
+
+
+@migrations()
+def scopes(db: Database) -> None:
+    """What a session may do: all that the page does, or only read the metrics."""
+    db.execute("alter table session add column scope text not null default 'page'")

@@ -13,7 +13,8 @@ CODES_MAX = 20  # the oldest goes
 SESSION_TTL = 30 * 24 * 3600  # since it was last seen
 SESSIONS_MAX = 100
 NOTED = 3600  # how often a session's use is written down
-SHOWN = "id, agent, created_at, seen_at, expires_at"
+SHOWN = "id, agent, scope, created_at, seen_at, expires_at"
+PAGE, METRICS = SCOPES = ("page", "metrics")
 
 
 def digest(secret: str) -> bytes:
@@ -36,7 +37,7 @@ def prune(store: Store) -> None:
     store.db.execute("delete from session where expires_at <= ?", (now(),))
 
 
-def begin(store: Store, code: str, agent: str) -> Row:
+def begin(store: Store, code: str, agent: str, scope: str) -> Row:
     """A code becomes a session, once."""
     prune(store)
     found = store.rows("select 1 from sign_in_code where digest = ?", digest(code))
@@ -49,16 +50,16 @@ def begin(store: Store, code: str, agent: str) -> Row:
     store.db.execute("delete from sign_in_code where digest = ?", (digest(code),))
     token, at = secrets.token_urlsafe(32), now()
     expires = wire.stamp(time.time() + SESSION_TTL)
-    columns = "digest, agent, created_at, seen_at, expires_at"
-    statement = f"insert into session({columns}) values (?, ?, ?, ?, ?)"  # noqa: S608
-    number = store.db.execute(statement, (digest(token), agent, at, at, expires)).lastrowid
+    columns = "digest, agent, scope, created_at, seen_at, expires_at"
+    statement = f"insert into session({columns}) values (?, ?, ?, ?, ?, ?)"  # noqa: S608
+    number = store.db.execute(statement, (digest(token), agent, scope, at, at, expires)).lastrowid
     return {"token": token, "session": number, "expires_at": expires}
 
 
-def look(store: Store, token: str) -> Row:
+def look(store: Store, token: str, scope: str) -> Row:
     """The session, which is prolonged by being used."""
-    query = f"select {SHOWN} from session where digest = ? and expires_at > ?"  # noqa: S608
-    found = store.rows(query, digest(token), now())
+    query = f"select {SHOWN} from session where digest = ? and scope = ? and expires_at > ?"  # noqa: S608
+    found = store.rows(query, digest(token), scope, now())
     if not found:
         raise Problem("signed-out", "you are not signed in", hint="hivectl url prints a link that signs in")
     row = found[0]

@@ -10,7 +10,7 @@ from typing import Any
 
 from bottle import HTTPResponse, Route, request
 
-from hyperhive import peers
+from hyperhive import peers, sessions
 from hyperhive.problem import Problem
 from hyperhive.web_broker import Pool
 
@@ -96,7 +96,7 @@ class Guard:
             return callback
 
         def guarded(*args: Any, **more: Any) -> Any:
-            session = self.session()
+            session = self.reader() if route.config.get("metrics") else self.session()
             if request.method == "POST" and not hmac.compare_digest(self.said_token(), session.csrf):
                 hint = "load the page again"
                 raise Problem(
@@ -106,13 +106,20 @@ class Guard:
 
         return guarded
 
+    def reader(self) -> Session:
+        """Who may read the metrics: a program has a token for just that, and no cookie."""
+        kind, _, token = header("Authorization").partition(" ")
+        return self.look(token.strip(), sessions.METRICS) if kind.lower() == "bearer" else self.session()
+
     def session(self) -> Session:
-        token = request.get_cookie(self.cookie(), "")
+        return self.look(request.get_cookie(self.cookie(), ""), sessions.PAGE)
+
+    def look(self, token: str, scope: str) -> Session:
         if not (token.isascii() and token.isprintable() and 0 < len(token) <= 100):
             raise Problem(
                 "signed-out", "you are not signed in", hint="hivectl url prints a link that signs in"
             )
-        about = self.broker.call("session", token=token)["session"]
+        about = self.broker.call("session", token=token, scope=scope)["session"]
         request.environ["hive.session"] = Session(about["id"], csrf(token))
         return Session(about["id"], csrf(token))
 

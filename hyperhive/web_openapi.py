@@ -30,7 +30,10 @@ def describe(routes: Iterable[Route]) -> Message:
         "info": {"title": "hyperhive", "version": wire.RELEASE, "description": ABOUT},
         "security": [{"session": []}],
         "paths": paths,
-        "components": {"securitySchemes": {"session": cookie}, "schemas": {"Error": ERROR}},
+        "components": {
+            "securitySchemes": {"session": cookie, "metrics": {"type": "http", "scheme": "bearer"}},
+            "schemas": {"Error": ERROR},
+        },
     }
 
 
@@ -40,6 +43,8 @@ def operation(route: Route) -> Message:
         about["description"] = f"The answer of the operation {op} of hyperhive-wire(7)."
     if route.config.get("public"):
         about["security"] = []
+    if route.config.get("metrics"):
+        about["security"] = [{"session": []}, {"metrics": []}]
     if action := route.config.get("action"):
         about["description"] = f"The operation {action.op} of hyperhive-wire(7)."
         about["requestBody"] = {"required": True, "content": bodies(action)}
@@ -81,7 +86,7 @@ def bodies(action: Action) -> Message:
 
 def responses(route: Route) -> Message:
     kind = "application/json" if route.rule.startswith("/api/") else "text/html"
-    kind = "text/event-stream" if route.rule == "/api/stream" else kind
+    kind = KINDS.get(route.rule, kind)
     wrong = {"description": "What is wrong.", "content": {"application/json": {"schema": REFERENCE}}}
     found: Message = {"200": {"description": "Done.", "content": {kind: {}}}, "default": wrong}
     if action := route.config.get("action"):
@@ -91,6 +96,7 @@ def responses(route: Route) -> Message:
     return found
 
 
+KINDS = {"/api/stream": "text/event-stream", "/metrics": "application/openmetrics-text"}
 REFERENCE = {"$ref": "#/components/schemas/Error"}
 ERROR = {
     "type": "object",

@@ -6,7 +6,7 @@ from typing import Any
 
 from bottle import Bottle, HTTPResponse, request, static_file
 
-from hyperhive import client, names, web_api, web_guard, web_openapi, web_pages
+from hyperhive import client, names, web_api, web_guard, web_metrics, web_openapi, web_pages
 from hyperhive.clip import clipped
 from hyperhive.problem import Problem
 from hyperhive.web_answers import as_json, back, page, wants_json
@@ -124,6 +124,7 @@ class Routes:
         get("/static/<name>", self.static, "A file of the page.", public=True)
         get("/sign-in", self.sign_in_form, "The page with the button that signs in.", public=True)
         app.route("/sign-in", "POST", self.sign_in, says="Sign in with a code.", public=True)
+        get("/metrics", self.metrics, "What Prometheus reads: OpenMetrics.", metrics=True)
         get("/api/state", self.api_state, "All that the page shows, as of one moment.")
         get("/api/stream", self.api_stream, "Events as they happen (text/event-stream).")
         get("/api/agents/<agent>", self.api_agent, "An agent, its last runs, turns and mail.")
@@ -200,6 +201,10 @@ class Routes:
         return token
 
     # the interface
+
+    def metrics(self) -> HTTPResponse:
+        found = self.pool.call("metrics")["series"]
+        return HTTPResponse(web_metrics.text(found), 200, {"Content-Type": web_metrics.KIND})
 
     def api_state(self) -> HTTPResponse:
         return as_json(self.state.look())

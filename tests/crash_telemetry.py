@@ -15,11 +15,17 @@ def series(w: World, agent: str) -> dict[str, Any]:
     return {each["key"]: sum(each["value"]) for each in found}
 
 
+def total(w: World, agent: str, key: str) -> float:
+    found = w.ok("operator", "metrics")["series"]
+    (count,) = [each["sum"] for each in found if (each["agent"], each["key"]) == (agent, key)]
+    return float(count)
+
+
 def is_counted(w: World) -> None:
     w.send("ada", "operator", "counted")
     w.ok("ada", "turn", **RECORD | {"number": 1})
     counts = series(w, "ada")
-    assert counts["sent.operator"] == 1
+    assert counts["sent.operator"] == total(w, "ada", "sent.operator") == 1
     assert counts.get("turns") == counts.get("outcome.ok")
     assert counts.get("turns") == 1 or w.deaths  # its row may go with the broker
 

@@ -113,7 +113,7 @@ def test_hivectl_shows_and_ends_sessions(here: Hive) -> None:
     for browser in ("Firefox \x1b[31m", "Chromium", "w3m"):
         begin(peer, browser)
     table = run(here, "sessions").stdout.splitlines()
-    assert table[0].split() == ["ID", "SIGNED", "IN", "SEEN", "BROWSER"]
+    assert table[0].split() == ["ID", "SIGNED", "IN", "SEEN", "MAY", "BROWSER"]
     assert [line.split()[-1] for line in table[1:]] == ["w3m", "Chromium", "\\x1b[31m"]
     assert run(here, "sessions", "--revoke", "2").stdout == "1 session ended\n"
     assert [each["id"] for each in load(here, "sessions")] == [3, 1]

@@ -134,6 +134,15 @@ def test_the_token_of_another_session_does_not_pass(signed: Web) -> None:
     all_have(answers, 403, lambda key: is_post(key) and not public(key))
 
 
+def test_a_token_for_metrics_opens_no_other_route(signed: Web) -> None:
+    operator = signed.hive.operator()
+    token = operator.ask("sign_in", code=signed.code(), agent="", scope="metrics")["token"]
+    for shown in (f"hive={token}", None):
+        answers = all_routes(signed, {"Cookie": shown, "Authorization": f"Bearer {token}"})
+        assert answers.pop("GET /metrics").status == 200
+        all_have(answers, 401, lambda key: not public(key))
+
+
 def test_an_expired_session_does_not_pass(signed: Web) -> None:
     with closing(sqlite3.connect(signed.hive.state / "db/hive.db", isolation_level=None)) as db:
         db.execute("update session set expires_at = '2001-01-01T00:00:00.000Z'")

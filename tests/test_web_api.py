@@ -155,5 +155,5 @@ def test_every_operation_of_the_operator_is_to_be_had() -> None:
     """But those that are for hive-web and hivectl themselves."""
     had = {route.config["action"].op for route in ACTIONS}
     had |= {route.config["op"] for route in APP.routes if "op" in route.config}
-    had |= {"show", "approval", "diff", "state", "session", "sign_in", "subscribe"}
+    had |= {"show", "approval", "diff", "state", "session", "sign_in", "subscribe", "metrics"}
     assert operations.OPERATOR.keys() - had == {"backup", "backup_read", "doctor", "url"}

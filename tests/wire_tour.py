@@ -148,6 +148,7 @@ def stats(tour: Tour) -> None:
     for key in ("turn_ms", "inbox_depth"):
         tour.ok("operator", "stats", since=since, key=key, step=86_400)
     tour.ok("operator", "stats", since=since, agent="bob", step=86_400)
+    tour.ok("operator", "metrics")
 
 
 def loose_ends(tour: Tour) -> None:

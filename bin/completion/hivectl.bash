@@ -48,6 +48,7 @@ _hivectl() {
             loose-ends) words+=' --cancel' ;;
             dead) words+=' --retry --drop' ;;
             model) words+=' --until --reset' ;;
+            url) words+=' --metrics' ;;
             sessions) words+=' --revoke --revoke-all' ;;
         esac
     else

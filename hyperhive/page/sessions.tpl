@@ -11,7 +11,7 @@
 <span class="pill good">this one</span>
 % end
 <span class="calm small">last seen {{age(each["seen_at"])}} ago, begun {{show.clock(each["created_at"])}}</span></div>
-<p class="small">{{each["agent"]}}</p>
+<p class="small">{{"a program that reads metrics, and may do no more" if each["scope"] == "metrics" else each["agent"]}}</p>
 <details class="ask"><summary>End session {{each["id"]}} …</summary>
 <form method="post" action="/api/sign-out" data-plain>
 % include("hidden.tpl")
