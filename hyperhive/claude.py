@@ -6,6 +6,7 @@ import math
 import os
 import re
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,12 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from hyperhive.agent_toml import HIVE_SERVER, Agent
+from hyperhive import rules_match
+from hyperhive.agent_toml import FILE, HIVE_SERVER, Agent
 
 Event = dict[str, Any]
 
 INITIALIZE = {"type": "control_request", "request_id": "initialize", "request": {"subtype": "initialize"}}
 INTERRUPT = {"type": "control_request", "request_id": "interrupt", "request": {"subtype": "interrupt"}}
+
+NO_JUDGE = "The rules for commands cannot be looked up, so no command is allowed."
+JUDGING = 60  # seconds; hive-rules gives up long before
 
 
 class Ended(Exception):
@@ -63,6 +68,7 @@ class Setup:
     agent: Agent
     prompt: str
     mcp: str  # the program that gives the agent its tools
+    rules: str  # the program that judges its commands
     role: str
     config: Path  # the deployed one
     session: str | None
@@ -106,9 +112,20 @@ def arguments(setup: Setup) -> list[str]:
     line += [f"--append-system-prompt-file={setup.folder}/prompt.md", "--system-prompt-snapshot=off"]
     # Only what is listed exists, and of that only what the rules allow is done: nobody is there to be asked.
     line += ["--setting-sources=", f"--tools={','.join(built_in)}", "--permission-mode=dontAsk"]
-    line += [f"--model={setup.model}"]
+    line += [f"--model={setup.model}", f"--settings={json.dumps(settings(setup))}"]
     line += [f"--resume={setup.session}"] if setup.session else []
     return [*line, "--allowedTools", *rules(setup.agent)]
+
+
+def settings(setup: Setup) -> dict[str, Any]:
+    """Before each command its judge, if there are rules for commands."""
+    if rules_match.anything(setup.agent.allow) or not rules_match.patterns(setup.agent.allow):
+        return {}
+    judge = [setup.rules, f"{setup.config}/{FILE}", setup.socket, setup.invocation]
+    # Only 2 keeps the CLI from going on: a judge that crashes, or is not there, must not let anything pass.
+    command = f"{shlex.join(judge)} || {{ echo '{NO_JUDGE}' >&2; exit 2; }}"
+    hook = {"type": "command", "command": command, "timeout": JUDGING}
+    return {"hooks": {"PreToolUse": [{"matcher": "Bash", "hooks": [hook]}]}}
 
 
 def environment(setup: Setup) -> dict[str, str]:

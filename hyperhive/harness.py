@@ -40,6 +40,7 @@ class Places:
     socket: str
     claude: str
     mcp: str
+    rules: str
     base_url: str
     runtime: Path
     watchdog: str
@@ -176,6 +177,7 @@ class Harness:
             agent=self.agent,
             prompt=prompt(self.places, self.hello["role"]),
             mcp=self.places.mcp,
+            rules=self.places.rules,
             role=self.hello["role"],
             config=self.places.config,
             session=session,

@@ -37,6 +37,7 @@ TOOLS = {
     "mcp__tickets__delete": "",
 }
 RULES = WHO + "".join(CALL.replace("TOOL", tool).replace("INPUT", given) for tool, given in TOOLS.items())
+JUDGE = str(ROOT / "bin/hive-rules")
 SERVER = """
 [mcp.tickets]
 command = "bin/tickets"
@@ -56,16 +57,19 @@ def setup(folder: Path, model: Rehearsal, toml: str) -> claude.Setup:
     for each in (config, home, prompts, config / "bin"):
         each.mkdir(exist_ok=True)
     shutil.copy(ROOT / "tests/doubles/tickets", config / "bin")
+    (config / agent_toml.FILE).write_text(toml)
     for name in agent_toml.PROMPTS:
         (config / name).write_text(f"I am {name}.\n")
     (prompts / "agent.md").write_text("You are a double.\n")
-    places = harness.Places(config, home, prompts, "", endpoints.CLAUDE, "/bin/false", model.url, home, "")
+    programs = (endpoints.CLAUDE, "/bin/false", JUDGE)
+    places = harness.Places(config, home, prompts, "", *programs, model.url, home, "")
     return claude.Setup(
         program=endpoints.CLAUDE,
         model="sonnet",
         agent=agent_toml.parse(toml),
         prompt=harness.prompt(places, "agent"),
         mcp="/bin/false",
+        rules=JUDGE,
         role="agent",
         config=config,
         session=None,
@@ -106,12 +110,12 @@ REFUSED = "has been denied"
         ("", "Bash touch made", "No such tool available: Bash"),
         ('[tools]\nallow = ["Read"]', "Bash touch made", "No such tool available: Bash"),
         ('[tools]\nallow = ["Read"]', "Write {home}/made", "No such tool available: Write"),
-        (GIT, "Bash touch made", REFUSED),
-        (GIT, "Bash git status; touch made", REFUSED),
+        (GIT, "Bash touch made", "Not allowed: touch made"),
+        (GIT, "Bash git status; touch made", "Not allowed: touch made"),
         (GIT, "Bash git --version > made", REFUSED),
         (GIT, "Bash git --version", "git version"),
-        (GIT, "Bash cat /etc/passwd", REFUSED),
-        (GIT, "Bash echo harmless", "harmless"),  # as the man page says
+        (GIT, "Bash cat /etc/passwd", "Not allowed: cat /etc/passwd"),
+        (GIT, "Bash echo harmless", "harmless"),
         ('[tools]\nallow = ["Bash"]', "Bash touch made; ls", "made"),
         (SERVER, "mcp__tickets__search x", REFUSED),
         (f'{SERVER}allow = ["search"]', "mcp__tickets__search x", "search ['--all'] 3"),

@@ -22,6 +22,7 @@ PLACES = harness.Places(
     socket=f"/mnt/run/agents/{AGENT}/hive.sock",
     claude="/mnt/claude",
     mcp="none",
+    rules="none",
     base_url=MODEL,
     runtime=Path("/mnt/home/runtime"),
     watchdog="/mnt/notify",

@@ -1,0 +1,174 @@
+"""Judge a command of an agent by the rules of its agent.toml; see hive-rules(8). Standard library only."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from hyperhive import (
+    rules_builtins,
+    rules_grammar,
+    rules_paths,
+    rules_programs,
+    rules_variables,
+    rules_wrappers,
+)
+from hyperhive.rules_match import Pattern, anything, matching, nearest, patterns, show
+from hyperhive.rules_tree import Block, Node, Redirection, Script, Simple, Unreadable
+from hyperhive.rules_values import COUNT, Values, arguments, scripts_of, texts, values, walk, words_of
+from hyperhive.rules_wrappers import MARKED, SHELLS, Runs
+
+TEXT_MAX = 300  # characters of each part of a denial
+DEPTH_MAX = 12  # of commands that run commands
+
+
+@dataclass(frozen=True)
+class Denial:
+    """`part` of the command breaks the `rule`; `nearest` is the allowed form that comes closest, or ""."""
+
+    part: str
+    rule: str
+    nearest: str = ""
+
+
+@dataclass(frozen=True)
+class Context:
+    rules: tuple[Pattern, ...]
+    values: Values
+    functions: Mapping[str, int]  # and from where on they are there
+    folders: tuple[str, ...] | None  # where it may be; None: anywhere
+    depth: int = 0
+
+
+def judge(command: str, allow: Sequence[str], cwd: str = "/state") -> Denial | None:
+    """None: every command in it is allowed."""
+    if anything(allow):
+        return None
+    found = judge_text(command, Context(tuple(patterns(allow)), {}, {}, (cwd,)))
+    return found and Denial(*(clip(each) for each in (found.part, found.rule, found.nearest)))
+
+
+def clip(text: str) -> str:
+    text = "".join(char if char.isprintable() else " " for char in text)
+    return text if len(text) <= TEXT_MAX else text[: TEXT_MAX - 1] + "…"
+
+
+def judge_text(text: str, outer: Context, *, inside: bool = False) -> Denial | None:
+    """`inside`: in the same shell, as eval does it."""
+    if outer.depth > DEPTH_MAX:
+        return Denial(text, "too many commands within commands")
+    try:
+        script = rules_grammar.read(text)
+    except Unreadable as e:
+        return Denial(text, f"it cannot be read for sure: {e}")
+    if inside and not rules_builtins.quiet(script):
+        return Denial(text, "what eval or trap runs must not set variables, functions or the folder")
+    # Of a shell within another one it is not known what it has been given.
+    known = values(script) if not outer.depth else {}
+    folders = rules_builtins.folders(script, known, outer.folders)
+    functions = outer.functions if inside else defined(script)
+    return next(denials(script, Context(outer.rules, known, functions, folders, outer.depth + 1)), None)
+
+
+def defined(script: Script) -> dict[str, int]:
+    """Functions that are there for sure, and from where on."""
+    found: dict[str, int] = {}
+    for node in script:
+        if isinstance(node, Block) and node.kind == "function" and node.certain:
+            found.setdefault(node.name, node.at)
+    for node in walk(script):
+        if isinstance(node, Simple) and "unset" in (word.source for word in node.words):
+            found = {}
+    return found
+
+
+def denials(script: Script, context: Context) -> Iterator[Denial]:
+    for node in script:
+        yield from of_node(node, context)
+        for word in words_of(node):
+            yield from denials(scripts_of(word), context)
+        if isinstance(node, Block):
+            yield from denials(node.body, context)
+
+
+def of_node(node: Node, context: Context) -> Iterator[Denial]:
+    for redirection in node.redirections:
+        yield from of_redirection(redirection, context)
+    for why in rules_variables.faults(node, context.values):
+        yield Denial(node.source, why)
+    if isinstance(node, Block):
+        if node.kind == "function" and node.name in rules_builtins.taken(context.rules):
+            yield Denial(f"{node.name} ()", f"a function must not be called like the command '{node.name}'")
+        return
+    for assignment in node.assignments:
+        why = rules_variables.assignment(assignment.name, exported=bool(node.words))
+        if why and not spelled(node, context):
+            yield Denial(assignment.source, why, nearest_of([assignment.source], context))
+    for words in arguments(node.words, context.values) if node.words else ():
+        before = {name for name, at in context.functions.items() if at < node.at}
+        yield from of_words(words, replace(context, functions=dict.fromkeys(before, 0)), node.source)
+
+
+def spelled(node: Simple, context: Context) -> bool:
+    """A rule allows the command with just these assignments."""
+    before = [each.source for each in node.assignments]
+    return all(
+        any(
+            rule.words[: len(before)] == tuple(before) for rule in matching([*before, *words], context.rules)
+        )
+        for words in arguments(node.words, context.values)
+    )
+
+
+def of_redirection(this: Redirection, context: Context) -> Iterator[Denial]:
+    if this.operator in ("<<", "<<-", "<<<"):
+        return
+    for path in texts(this.target, context.values):
+        if this.operator in ("<&", ">&") and re.fullmatch(rf"[0-9]+-?|-|{COUNT}", path):
+            continue
+        if rules_paths.NETWORK.match(path):
+            yield Denial(this.source, "bash would open a network connection")
+        elif this.operator not in ("<", "<&") and (why := rules_paths.fault(path, context.folders)):
+            yield Denial(this.source, why)
+        elif this.operator == "<&":
+            yield Denial(this.source, "what it would read cannot be told")
+
+
+def of_words(words: Sequence[str], context: Context, source: str) -> Iterator[Denial]:
+    name = words[0]
+    if not name or MARKED.search(name):
+        yield Denial(source, "which command this is cannot be told")
+        return
+    words = [re.sub(r"^/(usr/)?bin/", "", name), *words[1:]]
+    allowed = matching(words, context.rules) or matching([name, *words[1:]], context.rules)
+    if name in context.functions or any(rule.exact for rule in allowed):
+        return
+    if (runs := rules_builtins.check(words)) is None:
+        runs = rules_wrappers.unwrap(words) if not (allowed and words[0] in SHELLS) else Runs()
+    if runs is None:
+        if not allowed:
+            yield Denial(show(words), "no rule allows it", nearest_of(words, context))
+            return
+        runs = rules_programs.check(words)
+    yield from of_runs(words, runs, allowed, context)
+
+
+def of_runs(
+    words: Sequence[str], runs: Runs, allowed: Sequence[Pattern], context: Context
+) -> Iterator[Denial]:
+    if runs.hazard and not any(runs.hazard in " ".join(rule.words) for rule in allowed):
+        why = f"it could run or write more than it shows, by: {runs.hazard}"
+        yield Denial(show(words), why, nearest_of(words, context))
+    for variable in runs.variables:
+        if why := rules_variables.assignment(variable.partition("=")[0], exported=True):
+            yield Denial(variable, why)
+    for command in runs.commands:
+        if command:
+            yield from of_words(command, replace(context, functions={}), show(command))
+    inside = words[0] in ("eval", "trap")
+    for script in runs.scripts:
+        found = judge_text(script, context if inside else replace(context, functions={}), inside=inside)
+        yield from [found] if found else []
+
+
+def nearest_of(words: Sequence[str], context: Context) -> str:
+    return nearest(words, context.rules)

@@ -1,0 +1,55 @@
+"""The CLI's PreToolUse hook: deny what no rule allows, and tell the broker. Standard library only."""
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from hyperhive import agent_toml, wire
+from hyperhive.problem import Problem
+from hyperhive.rules import Denial, judge
+
+JUDGING = 10  # seconds; it takes milliseconds
+TELLING = 2.0  # seconds that the broker has
+COMMAND_MAX = 2000  # characters of the command that the broker is told
+
+
+def main() -> None:
+    """Whatever goes wrong here must end with another exit status than 0, which denies."""
+    config, socket, invocation = sys.argv[1:]
+    signal.alarm(JUDGING)
+    event = wire.decode(sys.stdin.buffer.read())
+    command = wire.get(wire.get(event, "tool_input", dict), "command", str)
+    allow = agent_toml.read(Path(config)).allow
+    denial = judge(command, allow, wire.get(event, "cwd", str))
+    if denial:
+        signal.alarm(0)
+        print(json.dumps(answer(reason(denial))), flush=True)
+        tell(socket, invocation, command, denial)
+
+
+def reason(denial: Denial) -> str:
+    """For the model, which is to find another way."""
+    nearest = f" The nearest that is allowed: {denial.nearest}." if denial.nearest else ""
+    return (
+        f"Not allowed: {denial.part}\nWhy: {denial.rule}.{nearest}\n"
+        "Nothing of the command was run. Do it in an allowed way, or say what you would need and why."
+    )
+
+
+def answer(text: str) -> dict[str, Any]:
+    decision = {"permissionDecision": "deny", "permissionDecisionReason": text}
+    return {"hookSpecificOutput": {"hookEventName": "PreToolUse", **decision}}
+
+
+def tell(socket: str, invocation: str, command: str, denial: Denial) -> None:
+    from hyperhive.client import Client  # only a denial is worth the time it takes
+
+    hello = {"role": "tool", "invocation": invocation}
+    what = {"part": denial.part, "rule": denial.rule, "nearest": denial.nearest}
+    try:
+        with Client(socket, hello=hello, patience=0) as client:
+            client.call("denied", answer_wait=TELLING, tool="Bash", command=command[:COMMAND_MAX], **what)
+    except Problem as e:
+        print(f"Cannot tell the broker: {e}, ignoring", file=sys.stderr)

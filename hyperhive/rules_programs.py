@@ -1,0 +1,212 @@
+"""Programs that are more than they seem: options and texts with which they run or write something else."""
+
+import re
+from collections.abc import Callable, Sequence
+
+from hyperhive import rules_git
+from hyperhive.rules_values import ANY, MANY, opaque
+from hyperhive.rules_wrappers import MARKED, Runs
+
+# Options, or their beginnings, after which something else runs. A rule that spells one allows it.
+OPTIONS = {
+    "apt": r"-o|-c|--option|--config",
+    "apt-get": r"-o|-c|--option|--config",
+    "cargo": r"--config|-Z",
+    "cpio": r"--rsh",
+    "curl": r"-[A-Za-z]*K|--config",
+    "dc": r".*!",
+    "dpkg": r"--(pre|post)-invoke|--admindir|--root|--instdir",
+    "fd": r"-[A-Za-z]*[xX]|--exec",
+    "gcc": r"-wrapper|-fplugin|-B|-specs|--specs",
+    "g++": r"-wrapper|-fplugin|-B|-specs|--specs",
+    "cc": r"-wrapper|-fplugin|-B|-specs|--specs",
+    "gh": r"alias|extension|ext|.*!",
+    "go": r"--?(toolexec|exec|vettool|overlay|modfile)|generate|.*-ext(ld|ldflags)",
+    "less": r"\+|-k|--lesskey|-o|-O|--log|--LOG",
+    "more": r"\+",
+    "man": r"-[A-Za-z]*[PHC]|--pager|--html|--config",
+    "mysql": r".*(\\!|system|source)",
+    "nc": r"-[A-Za-z]*[ec]|--exec|--sh-exec|--lua",
+    "ncat": r"-[A-Za-z]*[ec]|--exec|--sh-exec|--lua",
+    "npm": r"--script-shell|--node-options|--git|--userconfig|--globalconfig|--prefix",
+    "psql": r".*\\!|-f|--file|.*(?i:copy.*program)",
+    "rg": r"--pre|--hostname-bin",
+    "rsync": r"--rsh|--rsync-path|-[A-Za-z]*e",
+    "scp": r"-[A-Za-z0-9]*[oFSD]",
+    "sftp": r"-[A-Za-z0-9]*[oFSDb]",
+    "socat": r"(?i:.*(exec|system|shell):)",
+    "sort": r"--co",
+    "split": r"--f",
+    "sqlite3": r"\s*\.|.*\n\s*\.|--?(cmd|init)|.*(?i:load_extension|edit\()",
+    "ssh": r"-[A-Za-z0-9]*[oFSEw]",
+    "tar": r"--(us|rs|rm|to-c|checkpoint-a|inf|new-v)|-[A-Za-z]*[IF]",
+    "tcpdump": r"-[A-Za-z]*[zw]",
+    "wget": r"-[A-Za-z]*e|--execute|--config|--use-ask",
+    "zip": r"-[A-Za-z]*T|--unzip|--test",
+}
+for editor in ("vi", "vim", "view", "ex", "nvim", "emacs", "nano"):
+    OPTIONS[editor] = r"[-+]"
+
+FIND_TAKES = frozenset(
+    "-name -iname -path -ipath -wholename -regex -iregex -type -xtype -maxdepth -mindepth -size -mtime"
+    " -atime -ctime"
+    " -mmin -amin -cmin -newer -newermt -newerct -anewer -cnewer -user -group -uid -gid -perm -links"
+    " -inum -lname"
+    " -ilname -printf -fstype -samefile -regextype -used -context".split()
+)
+FIND_ALONE = frozenset(
+    "-print -print0 -ls -prune -quit -depth -d -xdev -mount -follow -empty -not ! -o -or -a -and ( ) ,"
+    " -true -false"
+    " -readable -writable -executable -noleaf -daystart -H -L -P -nouser -nogroup"
+    " -ignore_readdir_race".split()
+)
+FIND_RUNS = frozenset("-exec -execdir -ok -okdir".split())
+
+
+def find(words: Sequence[str]) -> Runs:
+    rest, commands = [*words[1:]], []
+    while rest:
+        word = rest.pop(0)
+        if word in FIND_TAKES:
+            if not rest or MANY in rest.pop(0):
+                return Runs(hazard=f"find {word} with words that cannot be told")
+        elif word in FIND_RUNS:
+            end = next((at for at, each in enumerate(rest) if each == ";" or (each == "+" and at)), None)
+            if end is None:
+                return Runs(hazard=word)
+            commands.append(tuple(each.replace("{}", "./" + ANY) for each in rest[:end]))
+            del rest[: end + 1]
+        elif opaque(word) or (word.startswith("-") and word not in FIND_ALONE):
+            return Runs(
+                hazard=word if not MARKED.search(word) else "find with a word that could be an option"
+            )
+    return Runs(commands=tuple(commands))
+
+
+SED_SIMPLE = r"[dDpPqQgGhHnNxl=]|[abit]\s*\w*|[qQ][0-9]+|y(.).*\1.*\1"
+SED_ADDRESS = r"([0-9]+|\$|/([^/\\]|\\.)*/I?)(,\s*~?\+?([0-9]+|\$|/([^/\\]|\\.)*/I?))?\s*!?\s*"
+SED_PARTS = tuple(
+    rf"s{mark}([^{mark}\\\n]|\\.)*{mark}([^{mark}\\\n]|\\.)*{mark}[gpiI0-9]*"
+    for mark in ("/", r"\|", "#", ",", "@", ":")
+)
+SED = re.compile(rf"\s*({SED_ADDRESS})?({'|'.join(SED_PARTS)}|[dDpPgGhHnNxl=]|[qQ][0-9]*)\s*")
+SED_OPTION = re.compile(
+    r"-[nErsuz]+|-[nErsuz]*i[\w.~]*|--(quiet|silent|regexp-extended|null-data|in-place|posix|sandbox)"
+)
+
+
+def sed(words: Sequence[str]) -> Runs:
+    """Only what is seen to be simple: e, w and s///e run and write what they like."""
+    rest, scripts, names = [*words[1:]], list[str](), list[str]()
+    while rest:
+        word = rest.pop(0)
+        if word in ("-e", "--expression", "-ne", "-ie") and rest:
+            scripts.append(rest.pop(0))
+        elif word.startswith("--expression="):
+            scripts.append(word.partition("=")[2])
+        elif word == "--":
+            names += rest
+            rest = []
+        elif (opaque(word) and (scripts or names) and word != "") or not word.startswith("-") or word == "-":
+            names.append(word)
+        elif not SED_OPTION.fullmatch(word):
+            return Runs(hazard=f"sed {word}")
+    if not scripts and names:
+        scripts.append(names.pop(0))
+    bad = next((each for each in scripts if not simple_sed(each)), None)
+    return Runs(hazard=f"the sed script {bad!r}" if bad is not None else "")
+
+
+def simple_sed(script: str) -> bool:
+    if MARKED.search(script):
+        return False
+    at = 0
+    while at < len(script):
+        found = SED.match(script, at)
+        if not found or (
+            found.end() < len(script)
+            and script[found.end()] not in ";\n}"
+            and script[found.end() - 1] != "\n"
+        ):
+            return False
+        at = found.end() + 1
+    return True
+
+
+AWK_HAZARD = re.compile(r"\bsystem\b|(?<!\|)\|(?!\|)|\bgetline\b|@|print[^;}\n]*>|\b(close|fflush)\b")
+AWK_OPTION = re.compile(r"-F.*|-v|-v.+|--(field-separator|assign|re-interval|posix|csv).*")
+
+
+def awk(words: Sequence[str]) -> Runs:
+    rest = [*words[1:]]
+    while rest and rest[0].startswith("-") and rest[0] != "--":
+        word = rest.pop(0)
+        if not AWK_OPTION.fullmatch(word):
+            return Runs(hazard=f"awk {word}")
+        if word in ("-F", "-v", "--field-separator", "--assign") and rest:
+            rest.pop(0)
+    if rest and rest[0] == "--":
+        rest.pop(0)
+    if not rest or MARKED.search(rest[0]):
+        return Runs(hazard="awk with a program that cannot be told")
+    # What stands between quotes or slashes only looks like an operator.
+    code = re.sub(r'"([^"\\\n]|\\.)*"', '""', rest[0])
+    return Runs(hazard="awk that runs or writes" if AWK_HAZARD.search(code) else "")
+
+
+def make(words: Sequence[str]) -> Runs:
+    for word in words[1:]:
+        name, equals, value = word.partition("=")
+        if opaque(word) or re.match(r"--(eval|ev)|-[A-Za-z]*[EfI]|--(file|makefile|include)", word):
+            return Runs(
+                hazard=word if not MARKED.search(word) else "make with a word that could be an option"
+            )
+        if equals and re.search(r"[$`]", value):
+            return Runs(hazard=f"make {name}=")
+    return Runs(variables=tuple(word for word in words[1:] if "=" in word and not word.startswith("-")))
+
+
+def tar(words: Sequence[str]) -> Runs:
+    if len(words) > 1 and re.fullmatch(r"[A-Za-z]*[IF][A-Za-z]*", words[1]):
+        return Runs(hazard=f"tar {words[1]}")
+    return by_option(words)
+
+
+def rsync(words: Sequence[str]) -> Runs:
+    plain = [word for at, word in enumerate(words) if not (word == "ssh" and words[at - 1] == "-e")]
+    return by_option(
+        [word for at, word in enumerate(plain) if word != "-e" or words[words.index("-e") + 1] != "ssh"]
+    )
+
+
+def by_option(words: Sequence[str]) -> Runs:
+    pattern = OPTIONS[words[0].rpartition("/")[2]]
+    for word in words[1:]:
+        if word == "--":
+            break
+        if re.match(pattern, word, re.DOTALL):
+            return Runs(hazard=word.partition("=")[0])
+        if opaque(word) and word:
+            return Runs(hazard=f"{words[0]} with a word that could be an option")
+    return Runs()
+
+
+CHECKS: dict[str, Callable[[Sequence[str]], Runs]] = {
+    **dict.fromkeys(OPTIONS, by_option),
+    "git": rules_git.check,
+    "find": find,
+    "sed": sed,
+    "awk": awk,
+    "gawk": awk,
+    "mawk": awk,
+    "make": make,
+    "gmake": make,
+    "tar": tar,
+    "rsync": rsync,
+}
+
+
+def check(words: Sequence[str]) -> Runs:
+    """Of a program that a rule allows: what it would run in turn, and what the rule must spell."""
+    found = CHECKS.get(words[0].rpartition("/")[2])
+    return found(words) if found else Runs()
