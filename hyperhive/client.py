@@ -19,7 +19,7 @@ AWAY = frozenset({"unreachable", "no-harness"})
 # Under its key a request can be repeated, which is not done twice, and is answered as it was the first time.
 KEYED = frozenset(
     "send ask answer remind cancel_loose_end read retry drop"
-    " model command"
+    " model command allow dismiss"
     " spawn draft approve deny rollback destroy revive purge"
     " request_spawn request_spawn_draft request_spawn_commit request_apply_commit withdraw".split()
 )

@@ -259,6 +259,7 @@ def prune(store: Store, before: str, limit: int) -> int:
         "question": "state != 'open' and answered_at < ?",
         "reminder": "state != 'armed' and due_at < ?",
         "command": "ended_at < ?",
+        "denial": "last_at < ?",
         "run": "ended_at < ? and event != 'quarantined'",  # the next start is a recovery
     }
     count = 0

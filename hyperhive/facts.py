@@ -20,6 +20,7 @@ IDS = {
     "model_request": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a109",
     "model": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a130",
     "command": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a131",
+    "command_denied": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a170",
     "telemetry_lost": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a150",
     "egress": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a160",
     "egress_denied": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a161",

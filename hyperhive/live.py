@@ -9,6 +9,7 @@ from hyperhive.store import Row
 
 EVENTS_BURST = 4 * 1024 * 1024  # bytes of turn events at once,
 EVENTS_RATE = 256 * 1024  # and in a second, from one agent
+DENIALS_BURST, DENIALS_RATE = 30, 1  # the same of commands that its rules did not allow
 
 
 @dataclass(eq=False)
@@ -22,12 +23,17 @@ class Waiter:
 class Budget:
     """How much an agent may still report now."""
 
-    left: float = EVENTS_BURST
+    most: int
+    rate: int  # in a second
+    left: float = field(init=False)
     at: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.left = self.most
 
     def take(self, size: int) -> bool:
         now = time.monotonic()
-        self.left = min(EVENTS_BURST, self.left + (now - self.at) * EVENTS_RATE)
+        self.left = min(self.most, self.left + (now - self.at) * self.rate)
         self.at = now
         if size > self.left:
             return False
@@ -48,7 +54,8 @@ class Agent:
     turn: int | None = None  # the number of the one that runs
     using: str | None = None  # the model that claude was last switched to, in this run
     ears: set[Connection] = field(default_factory=set)  # hear of what is meant for the turn that runs
-    budget: Budget = field(default_factory=Budget)
+    budget: Budget = field(default_factory=lambda: Budget(EVENTS_BURST, EVENTS_RATE))
+    denials: Budget = field(default_factory=lambda: Budget(DENIALS_BURST, DENIALS_RATE))
     waiters: list[Waiter] = field(default_factory=list)
     releasing: asyncio.Task[None] | None = None
     connections: set[Connection] = field(default_factory=set)

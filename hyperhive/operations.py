@@ -14,6 +14,7 @@ from hyperhive import (
     names,
     notes,
     operations_change,
+    operations_denials,
     operations_ends,
     operations_stats,
     operations_turns,
@@ -278,6 +279,7 @@ AGENT: dict[str, Operation] = {
     "set_status": set_status,
     **operations_ends.BOTH,
     **operations_turns.AGENT,
+    **operations_denials.AGENT,
 }
 HARNESS: dict[str, Operation] = {
     "ack": ack,
@@ -300,6 +302,7 @@ OPERATOR: dict[str, Operation] = {
     **operations_web.OPERATOR,
     **operations_turns.OPERATOR,
     **operations_stats.OPERATOR,
+    **operations_denials.OPERATOR,
     **snapshot.OPERATOR,
 }
 ROOTS: dict[str, Operation] = {

@@ -62,16 +62,22 @@ async def ask(
     def change() -> replies.Done[Effect]:
         effect = Effect()
         row = approvals.add(broker.store, fields, connection.who, ttl, effect)
-        keys = ("state", "commit", "risk", "deploy" if ttl is None else "expires_at")
-        answer = {"request": row["id"]} | {key: row[key] for key in keys}
         if ttl is not None:
-            older = [each["id"] for each in effect.requests if each["state"] == "superseded"]
-            answer["superseded"] = older
-        return answer, effect
+            return waits(row, effect), effect
+        return {"request": row["id"]} | {
+            key: row[key] for key in ("state", "commit", "risk", "deploy")
+        }, effect
 
     answer, effect = await replies.once(broker, connection, message, change)
     await done(broker, effect)
     return answer
+
+
+def waits(row: Row, effect: Effect) -> wire.Message:
+    """The answer where it is for the operator to decide."""
+    older = [each["id"] for each in effect.requests if each["state"] == "superseded"]
+    about = {key: row[key] for key in ("state", "commit", "risk", "expires_at")}
+    return {"request": row["id"]} | about | {"superseded": older}
 
 
 async def request_spawn(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:

@@ -2,7 +2,7 @@
 
 import json
 
-from hyperhive import approvals, ends, models, names, notes, orders
+from hyperhive import approvals, denials, ends, models, names, notes, orders
 from hyperhive.approvals import Effect
 from hyperhive.problem import Problem
 from hyperhive.store import Row, Store, now
@@ -133,6 +133,7 @@ def forget(store: Store, name: str, reason: str) -> None:
     orders.forget(store, name, reason)
     models.forget(store, name)
     notes.forget(store, name)
+    denials.forget(store, name)
     store.db.execute("delete from agent where name = ?", (name,))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from hyperhive import approvals, ends, models, names, outcomes, wire
+from hyperhive import approvals, denials, ends, models, names, outcomes, wire
 from hyperhive.clip import clipped
 from hyperhive.store import QUEUED, Row, Store, now
 
@@ -32,6 +32,7 @@ def look(broker: Broker) -> Row:
         "drafts": approvals.drafts(store),
         "approvals": waiting_requests,
         "questions": open_questions,
+        "denials": [row for row in denials.fresh(store) if row["agent"] in broker.agents],
         "inbox": {
             "unread": store.queued[names.OPERATOR],
             "messages": [clipped(row) for row in store.inbox(NEWEST, unread_only=False)],
@@ -48,6 +49,7 @@ def agent(broker: Broker, row: Row) -> Row:
     row["send_to"] = json.loads(row["send_to"])
     row |= {"awake": live.run is not None, "doing": live.doing, "waiting": broker.store.queued[live.name]}
     status = models.status(broker.store, live.name, broker.default_model, live.using)
+    row["denied"] = denials.of_agent(broker.store, live.name)
     return row | {"state": state(broker, row), "model_status": status}
 
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hyperhive import agent_toml, approvals, config_tree, grants, names, repository, wire
+from hyperhive import agent_toml, allow_list, approvals, config_tree, grants, names, repository, wire
 from hyperhive.config_tree import Commit, File
 from hyperhive.objects import name_of
 from hyperhive.problem import Problem
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 AGAINST = ("deployed", "approved", "previous")
 SUMMARY_MAX = 200  # lines
 LINE_MAX = 500  # characters
+NOTE_MAX = 1500  # characters
 Files = dict[str, File]
 
 
@@ -42,6 +43,13 @@ async def again(broker: Broker, kind: str, row: Row, who: str) -> Row:
     return await broker.changes.git(repeated, broker.changes.registry(name), kind, row, who, old)
 
 
+async def widened(broker: Broker, ground: tuple[Row, Row | None, list[str]], who: str) -> Row:
+    """What runs, with more that it allows: these patterns, and those that wait already."""
+    base, waiting, patterns = ground
+    registry = broker.changes.registry(base["agent"])
+    return await broker.changes.git(allowing, registry, base, waiting, patterns, who)
+
+
 # on the thread for git
 
 
@@ -55,9 +63,27 @@ def examined(config: Path, registry: Path, kind: str, name: str, ref: str, old: 
 
 
 def made(registry: Path, kind: str, name: str, files: dict[str, str], who: str) -> Row:
-    commit = commit_of(files, who, f"{kind} {name}")
+    commit = commit_of({path: File(text) for path, text in files.items()}, who, f"{kind} {name}")
     hold(registry, commit)
     return fields(kind, name, commit.number, commit.files, None)
+
+
+def allowing(registry: Path, base: Row, waiting: Row | None, patterns: list[str], who: str) -> Row:
+    name, files = base["agent"], files_of(base)
+    source = files[agent_toml.FILE].text
+    has = agent_toml.parse(source).allow
+    wants = agent_of(files_of(waiting)) if waiting else None
+    wanted = [
+        each for each in dict.fromkeys([*(wants.allow if wants else ()), *patterns]) if each not in has
+    ]
+    if not wanted or (wants and {*wanted, *has} == {*wants.allow}):
+        text = f"request {waiting['id']} asks for that already" if waiting else f"{name} may do that already"
+        raise Problem("exists", text)
+    about = f"allow {', '.join(wanted)}"
+    files[agent_toml.FILE] = File(allow_list.added(source, wanted))
+    commit = commit_of(files, who, f"{name}: {about}"[:200], number_of(registry, base, names.SYSTEM))
+    hold(registry, commit)
+    return fields("change", name, commit.number, files, base) | {"note": about[:NOTE_MAX]}
 
 
 def repeated(registry: Path, kind: str, row: Row, who: str, old: Row | None) -> Row:
@@ -69,8 +95,7 @@ def number_of(registry: Path, row: Row, who: str) -> str:
     """Its commit; one from before there were registries gets it now."""
     if row["commit"]:
         return str(row["commit"])
-    texts = {path: file.text for path, file in files_of(row).items()}
-    commit = commit_of(texts, who, f"{row['kind']} {row['agent']}, request {row['id']}")
+    commit = commit_of(files_of(row), who, f"{row['kind']} {row['agent']}, request {row['id']}")
     hold(registry, commit)
     return commit.number
 
@@ -81,20 +106,41 @@ def hold(registry: Path, commit: Commit) -> None:
     repository.hold(registry, commit)
 
 
-def commit_of(files: dict[str, str], who: str, subject: str) -> Commit:
-    """Without bin/: programs come from a proposed repository."""
-    blobs = {path: text.encode() for path, text in sorted(files.items())}
-    kept = {path: File(config_tree.text(path, data)) for path, data in blobs.items()}
-    agent = agent_toml.check_config({}, files[agent_toml.FILE])
-    entries = (
-        f"100644 {path}\0".encode() + bytes.fromhex(name_of("blob", data)) for path, data in blobs.items()
-    )
-    tree = b"".join(entries)
+def commit_of(files: Files, who: str, subject: str, parent: str = "") -> Commit:
+    kept = {path: File(config_tree.text(path, f.text.encode()), f.executable) for path, f in files.items()}
+    executable = {path: file.executable for path, file in kept.items()}
+    agent = agent_toml.check_config(executable, kept[agent_toml.FILE].text)
+    objects: list[tuple[str, bytes]] = []
+    tree = tree_of(kept, objects)
     person = f"{who} <{who}@hive> {int(time.time())} +0000"
-    text = f"tree {name_of('tree', tree)}\nauthor {person}\ncommitter {person}\n\n{subject}\n".encode()
-    objects = [("commit", text), ("tree", tree), *(("blob", data) for data in blobs.values())]
-    number = name_of("commit", text)
-    return Commit(number, name_of("tree", tree), (), subject, kept, agent, tuple(objects))
+    above = f"parent {parent}\n" if parent else ""
+    text = f"tree {tree}\n{above}author {person}\ncommitter {person}\n\n{subject}\n".encode()
+    parents = (parent,) if parent else ()
+    return Commit(name_of("commit", text), tree, parents, subject, kept, agent, (("commit", text), *objects))
+
+
+def tree_of(files: Files, objects: list[tuple[str, bytes]]) -> str:
+    """Of git: its number; it and all that is in it are added to the objects."""
+    entries: dict[str, tuple[bytes, str]] = {}
+    for folder in {path.partition("/")[0] for path in files if "/" in path}:
+        above = f"{folder}/"
+        inner = {path.removeprefix(above): file for path, file in files.items() if path.startswith(above)}
+        # in git's order a folder's name has a slash behind it
+        entries[above] = config_tree.FOLDER, tree_of(inner, objects)
+    for path, file in files.items():
+        if "/" not in path:
+            mode = config_tree.EXECUTABLE if file.executable else config_tree.PLAIN
+            entries[path] = mode, put("blob", file.text.encode(), objects)
+    lines = (
+        mode + f" {path.rstrip('/')}\0".encode() + bytes.fromhex(number)
+        for path, (mode, number) in sorted(entries.items())
+    )
+    return put("tree", b"".join(lines), objects)
+
+
+def put(kind: str, data: bytes, objects: list[tuple[str, bytes]]) -> str:
+    objects.append((kind, data))
+    return name_of(kind, data)
 
 
 def fields(kind: str, name: str, number: str, files: Files, old: Row | None) -> Row:

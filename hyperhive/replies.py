@@ -43,17 +43,28 @@ def key_of(message: wire.Message) -> Key | None:
 
 def repeated_or(store: Store, who: str, key: Key | None, change: Callable[[], Done[T]]) -> Done[T | None]:
     """The change and its answer are one transaction; what is refused leaves none, and may be tried again."""
+    if (known := answered(store, who, key)) is not None:
+        return known, None
+    answer, rest = change()
     if key is None:
-        return change()
+        return answer, rest
+    text, digest = key
+    insert = "insert into reply(who, key, digest, answer, at) values (?, ?, ?, ?, ?)"
+    store.db.execute(insert, (who, text, digest, json.dumps(answer), now()))
+    return answer, rest
+
+
+def answered(store: Store, who: str, key: Key | None) -> wire.Message | None:
+    """What a repeat is answered."""
+    if key is None:
+        return None
     text, digest = key
     for row in store.rows("select digest, answer from reply where who = ? and key = ?", who, text):
         if row["digest"] != digest:
             raise Problem("conflict", f"key '{text}' was used for another request", hint="use a new key")
-        return json.loads(row["answer"]), None
-    answer, rest = change()
-    insert = "insert into reply(who, key, digest, answer, at) values (?, ?, ?, ?, ?)"
-    store.db.execute(insert, (who, text, digest, json.dumps(answer), now()))
-    return answer, rest
+        found: wire.Message = json.loads(row["answer"])
+        return found
+    return None
 
 
 def prune(store: Store, before: str, limit: int) -> int:

@@ -230,3 +230,20 @@ def notes(db: Database) -> None:
 def scopes(db: Database) -> None:
     """What a session may do: all that the page does, or only read the metrics."""
     db.execute("alter table session add column scope text not null default 'page'")
+
+
+@migrations()
+def denials(db: Database) -> None:
+    db.executescript("""
+        create table denial(
+            id integer primary key autoincrement, agent text not null, digest blob not null,
+            tool text not null, command text not null, part text not null, rule text not null,
+            nearest text not null, count integer not null default 1,
+            first_at text not null, last_at text not null,
+            dismissed integer not null default 0, request integer
+        ) strict;
+        create unique index denial_same on denial(agent, digest);
+        create index denial_last on denial(agent, last_at);
+        create index denial_age on denial(last_at);
+        create index denial_request on denial(request) where request is not null;
+    """)

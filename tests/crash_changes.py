@@ -121,6 +121,27 @@ def changed(w: World) -> None:
     assert w.ok("operator", "config", agent="eve")["files"]
 
 
+def allowed(w: World) -> None:
+    """Two denials become one request, and what is not wanted is dismissed."""
+    said = {"tool": "Bash", "rule": "not-allowed", "nearest": ""}
+    one, two, _ = (
+        w.ok("eve/tool", "denied", command=part, part=part, **said)["denial"]
+        for part in ("make check", "make it", "make it")
+    )
+    first = ask(w, "operator", "allow", agent="eve", denial=one)["request"]
+    second = ask(w, "operator", "allow", agent="eve", patterns=["WebSearch"])["request"]
+    assert state(w, first) == "superseded"
+    ask(w, "operator", "dismiss", ids=[two])
+    (row,) = w.ok("operator", "denials", agent="eve")["denials"]
+    assert (row["id"], row["request"], row["state"]) == (one, second, "asked")
+    ask(w, "operator", "approve", request=second)
+    carried_out(w, second)
+    w.hears("applied", second)
+    rows = w.ok("operator", "denials", agent="eve", all=True)["denials"]
+    assert {row["id"]: row["state"] for row in rows} == {one: "allowed", two: "dismissed"}
+    w.leave("eve/tool")
+
+
 def destroyed(w: World) -> None:
     pending = propose(w, "apply", TOML)
     asked = ask(w, "ada/tool", "ask", question="when?", to="eve")["question"]
@@ -206,6 +227,6 @@ def between_turns(w: World) -> None:
 SCENARIOS = {
     "expiry": [awake, expired],
     "ends of agents": [awake, born, destroyed, revived, purged, sound],
-    "deploys": [awake, unborn, born, changed, between_turns, left_behind],
+    "deploys": [awake, unborn, born, changed, allowed, between_turns, left_behind],
     "decisions": [awake, drafted, decided],
 }

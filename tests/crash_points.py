@@ -13,10 +13,11 @@ from typing import Any
 HYPERHIVE = Path(__file__).parent.parent / "hyperhive"
 # The modules of the broker that act; a new one is missed by no one, see test_crash_points.py.
 MODULES = (
-    "alarm approvals audit broker changes commit connection database disk drain ends live models notes"
-    " operations operations_change operations_ends operations_stats operations_turns operations_watch"
-    " operations_web orders outcomes overview proposals replies registries repository runs schema serving"
-    " sessions snapshot stats stats_read stats_schema store telemetry wake"
+    "alarm approvals audit broker changes commit connection database denials disk drain ends live"
+    " models notes operations operations_change operations_denials operations_ends operations_stats"
+    " operations_turns operations_watch operations_web orders outcomes overview proposals replies"
+    " registries repository runs schema serving sessions snapshot stats stats_read stats_schema store"
+    " telemetry wake"
 ).split()
 # What such a call is called: the database, the writer's thread, who waits for it, sockets, files, systemd.
 CALLS = frozenset(

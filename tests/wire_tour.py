@@ -232,6 +232,25 @@ def changes(tour: Tour) -> None:
     tour.ok("operator", "config", agent="flo")
 
 
+def denials(tour: Tour) -> None:
+    as_deployed(tour.here, "flo")
+    tour.peers["flo"] = tour.here.agent("flo", "tool")
+    said = {"tool": "Bash", "command": "make && make it", "part": "make it", "rule": "not-allowed"}
+    number = tour.ok("flo", "denied", **said, nearest="")["denial"]
+    for who in ("operator", "manager"):
+        tour.ok(who, "agents")
+    tour.ok("operator", "show", agent="flo")
+    tour.ok("operator", "state")
+    for _ in range(2):
+        patterns = {"patterns": ["WebSearch"]} if tour.answers["OPERATOR", "allow"] else {}
+        request = tour.ok("operator", "allow", agent="flo", denial=number, **patterns)["request"]
+    tour.ok("operator", "denials", agent="flo")
+    tour.ok("operator", "deny", request=request, reason="no")
+    tour.ok("operator", "dismiss", ids=[number])
+    tour.here.peers.remove(tour.peers["flo"])
+    tour.peers.pop("flo").close()
+
+
 def ends_of_agents(tour: Tour) -> None:
     kept = {"kept": {"bytes": 5, "login": False}}
     deployed(tour, tour.ok("operator", "destroy", agent="flo")["request"], **kept)
@@ -306,6 +325,7 @@ STOPS: tuple[Callable[[Tour], None], ...] = (
     system,
     runs,
     changes,
+    denials,
     ends_of_agents,
     page,
     ends,

@@ -1,0 +1,156 @@
+"""In hive.db: commands that agents' rules did not allow, and what the operator makes of them.
+
+What is in them comes out of a cage, where anybody may have written it. On the writer's thread.
+"""
+
+import hashlib
+import json
+import re
+import time
+from typing import Any
+
+from hyperhive import agent_toml, approvals, names, wire
+from hyperhive.problem import Problem
+from hyperhive.store import Row, Store, now
+
+KEPT_MAX = 100  # of each agent
+LISTED_MAX = 1000
+FRESH = 24 * 3600  # seconds that one is on the page's front
+FRESH_MAX = 20
+SIZES = {"tool": 64, "command": 4000, "part": 1000, "rule": 200, "nearest": 600}  # characters that are kept
+# of the request that a denial was made into
+BECAME = "(select state from request r where r.id = d.request)"
+STATE = f"""case when {BECAME} = 'deployed' then 'allowed' when dismissed then 'dismissed'
+    when {BECAME} in ('pending', 'approved', 'applying') then 'asked' else 'open' end"""
+SELECT = f"select d.*, {STATE} as state from denial d"  # noqa: S608
+OPEN = f"not dismissed and {BECAME} is not 'deployed'"
+# Programs of which the next word says what they do: a rule is for that, not for its arguments.
+SPEAKERS = set(
+    "apt apt-get bun cargo composer conda docker dotnet flatpak gem gh git go gradle helm hg kubectl make"
+    " meson mix nix npm npx pip pip3 pnpm podman poetry rustup snap svn systemctl terraform uv yarn".split()
+)
+
+
+def keep(store: Store, agent: str, said: dict[str, str]) -> Row:
+    """The same again is counted, and comes back where a rule was made of it that does not help."""
+    kept: Row = {key: clipped(said[key], most) for key, most in SIZES.items()}
+    same = json.dumps([kept[key] for key in ("tool", "command", "part", "rule")])
+    kept |= {"agent": agent, "digest": hashlib.sha256(same.encode()).digest(), "first_at": now()}
+    insert = f"""insert into denial as d(
+            agent, digest, tool, command, part, rule, nearest, first_at, last_at)
+        values (:agent, :digest, :tool, :command, :part, :rule, :nearest, :first_at, :first_at)
+        on conflict do update set count = count + 1, last_at = excluded.last_at, nearest = excluded.nearest,
+            request = iif({BECAME} = 'deployed', null, request) returning *"""  # noqa: S608
+    row = dict(store.db.execute(insert, kept).fetchone())
+    if row["count"] == 1:
+        last = "select id from denial where agent = ? order by last_at desc, id desc limit -1 offset ?"
+        store.db.execute(f"delete from denial where id in ({last})", (agent, KEPT_MAX))  # noqa: S608
+    return row
+
+
+def clipped(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def forget(store: Store, agent: str) -> None:
+    store.db.execute("delete from denial where agent = ?", (agent,))
+
+
+# what is shown
+
+
+def listed(store: Store, agent: str | None, *, everything: bool) -> list[Row]:
+    """Newest first."""
+    where = "true" if everything else OPEN
+    query = f"{SELECT} where {where} and (? is null or agent = ?) order by last_at desc, id desc limit ?"
+    return [shown(row) for row in store.rows(query, agent, agent, LISTED_MAX)]
+
+
+def fresh(store: Store) -> list[Row]:
+    since = wire.stamp(time.time() - FRESH)
+    query = f"{SELECT} where last_at > ? and {OPEN} order by last_at desc, id desc limit {FRESH_MAX}"
+    return [shown(row) for row in store.rows(query, since)]
+
+
+def of_agent(store: Store, agent: str) -> Row | None:
+    """In short, for the manager."""
+    query = f"select count(*) n, max(last_at) at, part, rule from denial d where agent = ? and {OPEN}"  # noqa: S608
+    row = store.rows(query, agent)[0]
+    about = {"commands": row["n"], "part": row["part"], "rule": row["rule"], "at": row["at"]}
+    return about if row["n"] else None
+
+
+def shown(row: Row) -> Row:
+    about = {key: row[key] for key in ("id", "agent", "state", *SIZES, "count", "first_at", "last_at")}
+    return about | {"pattern": pattern(row), "request": row["request"]}
+
+
+# a rule made of it
+
+
+def pattern(row: Row) -> str:
+    """The narrowest that would be of use again: what the page's field begins with."""
+    words = row["part"].split()
+    wide = len(words) > 2 and words[0] in SPEAKERS and re.fullmatch(r"[a-z][\w-]*", words[1])
+    on = f"{words[0]} {words[1]} *" if wide else " ".join(words)
+    found = f"{row['tool']}({on})"
+    return found if is_pattern(found) else ""
+
+
+def is_pattern(text: str) -> bool:
+    return text.isprintable() and bool(re.fullmatch(agent_toml.TOOL, text, re.ASCII))
+
+
+def get(store: Store, number: int, agent: str) -> Row:
+    found = store.rows("select * from denial where id = ? and agent = ?", number, agent)
+    if not found:
+        raise Problem("unknown-denial", f"{agent} has no denial {number}", hint="see hivectl denials")
+    return found[0]
+
+
+def patterns_for(store: Store, number: int | None, agent: str) -> list[str]:
+    found = pattern(get(store, number or 0, agent))
+    if not found:
+        text = f"'patterns' must say what to allow: no rule can be made of denial {number} as it is"
+        raise Problem("bad-request", text)
+    return [found]
+
+
+def ground(store: Store, agent: str) -> tuple[Row, Row | None]:
+    """What runs, and the request by which the operator already wants more; others' come first."""
+    approvals.check(store, "change", agent)
+    approvals.check_free(store, agent)
+    base = approvals.running(store, agent)
+    if not base:
+        raise Problem("unknown-deploy", f"{agent} has no deploy that could be changed")
+    query = "select * from request where agent = ? and state = 'pending'"
+    waiting = next(iter(store.rows(query, agent)), None)
+    if waiting and waiting["requested_by"] == names.MANAGER:
+        text = f"request {waiting['id']} of the manager would be superseded: decide on it first"
+        raise Problem("exists", text, hint=f"hivectl diff {waiting['id']}")
+    return base, waiting
+
+
+def asked(store: Store, request: int, older: list[int], denial: int | None) -> None:
+    """Those of requests whose place it takes, too."""
+    marks = ", ".join("?" for _ in older)
+    update = f"update denial set request = ? where id = ? or request in ({marks})"  # noqa: S608
+    store.db.execute(update, (request, denial, *older))
+
+
+def dismiss(store: Store, ids: list[int]) -> list[Row]:
+    found = [row for number in ids for row in store.rows("select * from denial where id = ?", number)]
+    if len(found) < len(ids):
+        raise Problem("unknown-denial", "one of them is no denial", hint="see hivectl denials")
+    store.db.executemany("update denial set dismissed = 1 where id = ?", [(number,) for number in ids])
+    return found
+
+
+def for_analysts(row: dict[str, Any]) -> tuple[str, str]:
+    """The program and the rule: a command may hold a secret, so nothing else goes where others read."""
+    words = row["part"].split() or [""]
+    program = words[0].rpartition("/")[2]
+    return (
+        program if re.fullmatch(r"[A-Za-z0-9_][\w.+-]{0,39}", program, re.ASCII) else "",
+        row["rule"] if re.fullmatch(r"[a-z][a-z0-9-]{0,39}", row["rule"], re.ASCII) else "other",
+    )

@@ -1,0 +1,189 @@
+"""Commands that were denied, over the broker's sockets: told by a cage, seen, allowed, dismissed."""
+
+from typing import Any
+
+import pytest
+
+from hyperhive import denials
+from tests.changing import asked, carry_out, draft, events, queued, spawned, tags, until
+from tests.hive import Hive, Peer
+
+TOML = '# hers\nlinger = 5\n[tools]\nallow = ["Read", "Bash(git *)"] # not much\n'
+DENIAL = {
+    "tool": "Bash",
+    "command": "make check && git push",
+    "part": "make check",
+    "rule": "not-allowed",
+    "nearest": "Bash(git *)",
+}
+
+
+@pytest.fixture
+def eve(here: Hive, manager: Peer) -> Peer:
+    spawned(here, "eve", TOML)
+    events(manager)
+    return here.agent("eve", "tool")
+
+
+def deny(peer: Peer, **changed: str) -> int:
+    answer = peer.ask("denied", **DENIAL | changed)
+    assert answer["ok"], answer
+    return int(answer["denial"])
+
+
+def listed(here: Hive, **fields: Any) -> list[dict[str, Any]]:
+    return list(here.operator().ask("denials", **fields)["denials"])
+
+
+def test_the_same_is_counted(here: Hive, eve: Peer) -> None:
+    watcher = here.operator()
+    watcher.ask("subscribe")
+    first = deny(eve)
+    assert deny(eve) == first != deny(eve, command="make check")
+    newest, oldest = listed(here, agent="eve")
+    assert oldest.items() >= (DENIAL | {"count": 2, "state": "open", "pattern": "Bash(make check)"}).items()
+    assert newest["count"] == 1 and oldest["first_at"] < oldest["last_at"] <= newest["last_at"]
+    assert [watcher.read()["event"] for _ in range(3)] == ["command_denied"] * 3
+    assert here.operator().ask("state")["denials"] == [newest, oldest]
+    (about,) = (row for row in here.operator().ask("agents")["agents"] if row["name"] == "eve")
+    assert (about["denied"]["commands"], about["denied"]["part"]) == (2, "make check")
+
+
+def test_what_a_cage_says_has_its_limits(here: Hive, eve: Peer) -> None:
+    operator = here.operator()
+    assert eve.ask("denied", **DENIAL | {"command": "x" * 65537})["error"] == "too-large"
+    assert eve.ask("denied", **DENIAL | {"part": 7})["error"] == "bad-request"
+    assert eve.ask("denied", **DENIAL | {"rule": "\ud800"})["error"] == "bad-request"
+    assert operator.ask("denied", **DENIAL)["error"] == "unknown-op"
+    deny(eve, command="x" * 60000, part="y" * 60000, rule="z" * 60000, nearest="n" * 60000, tool="t" * 9000)
+    (row,) = listed(here)
+    sizes = [len(row[key]) for key in ("command", "part", "rule", "nearest", "tool")]
+    assert sizes == [4000, 1000, 200, 600, 64]
+    assert row["pattern"] == ""
+
+
+def test_a_loop_does_not_fill_the_database(here: Hive, eve: Peer) -> None:
+    numbers = [eve.write("denied", **DENIAL | {"command": f"make {n}"}) for n in range(400)]
+    codes = [eve.answer(number).get("error") for number in numbers]
+    assert codes[:30] == [None] * 30
+    assert 350 < codes.count("too-many") <= 370
+    assert len(listed(here)) == codes.count(None)
+
+
+def test_it_becomes_a_request(here: Hive, manager: Peer, eve: Peer) -> None:
+    operator = here.operator()
+    number = deny(eve)
+    wish = operator.ask("allow", agent="eve", denial=number, note="she may test", key="once")
+    assert operator.ask("allow", agent="eve", denial=number, note="she may test", key="once") == {
+        **wish,
+        "id": wish["id"] + 1,
+    }
+    assert (wish["state"], wish["risk"], wish["superseded"]) == ("pending", "higher", [])
+    shown = operator.ask("diff", request=wish["request"])
+    assert shown["summary"] == ["may now run: make check"]
+    assert '+allow = ["Read", "Bash(git *)", "Bash(make check)"] # not much' in shown["diff"].splitlines()
+    (row,) = listed(here)
+    assert (row["state"], row["request"]) == ("asked", wish["request"])
+    assert operator.ask("approve", request=wish["request"])["ok"]
+    assert queued(here, wish["request"])["files"] == {
+        "agent.toml": TOML.replace(' "Bash(git *)"', ' "Bash(git *)", "Bash(make check)"')
+    }
+    carry_out(here, wish["request"])
+    (applied,) = events(manager)
+    note = "allow Bash(make check): she may test"
+    assert (applied["event"], applied["note"], applied["tag"]) == ("applied", note, "deployed/2")
+    assert listed(here) == []
+    assert [row["state"] for row in listed(here, all=True)] == ["allowed"]
+    until(lambda: "deployed/2" in tags(here, "eve"))
+    deny(eve)
+    assert [(row["state"], row["request"], row["count"]) for row in listed(here)] == [("open", None, 2)]
+
+
+def test_a_second_one_is_added_to_the_first(here: Hive, eve: Peer) -> None:
+    operator = here.operator()
+    one, two = deny(eve), deny(eve, command="npm ci", part="npm ci")
+    first = operator.ask("allow", agent="eve", denial=one)["request"]
+    again = operator.ask("allow", agent="eve", denial=one)
+    assert (again["error"], "asks for that already" in again["message"]) == ("exists", True)
+    second = operator.ask("allow", agent="eve", denial=two, patterns=["Bash(npm *)", "Read"])
+    assert second["superseded"] == [first]
+    shown = operator.ask("diff", request=second["request"])
+    assert shown["summary"] == ["may now run: make check", "may now run: npm *"]
+    assert {row["request"] for row in listed(here)} == {second["request"]}
+    operator.ask("deny", request=second["request"], reason="no")
+    assert {row["state"] for row in listed(here)} == {"open"}
+
+
+def test_programs_of_its_config_stay(here: Hive, manager: Peer, eve: Peer) -> None:
+    operator = here.operator()
+    config = {"agent.toml": TOML, "prompt.md": "Be kind.\n", "bin/a": "#!/bin/sh\n", "bin/b": "x\n"}
+    draft(here, "eve", config)
+    number = asked(manager, "eve")
+    operator.ask("approve", request=number)
+    before = queued(here, number)
+    carry_out(here, number)
+    wish = operator.ask("allow", agent="eve", patterns=["Edit"])
+    diff = operator.ask("diff", request=wish["request"])["diff"]
+    assert diff.count("diff --git") == 1
+    operator.ask("approve", request=wish["request"])
+    after = queued(here, wish["request"])
+    assert after["executable"] == before["executable"] == ["bin/a", "bin/b"]
+    assert {**after["files"], "agent.toml": ""} == {**before["files"], "agent.toml": ""}
+
+
+def test_what_is_refused(here: Hive, manager: Peer, eve: Peer) -> None:
+    operator = here.operator()
+    number = deny(eve, part="echo $(id)")
+
+    def error(**fields: Any) -> tuple[str, str]:
+        answer = operator.ask("allow", **{"agent": "eve"} | fields)
+        return answer["error"], answer["message"]
+
+    assert error()[0] == error(patterns=[])[0] == "bad-request"
+    assert error(denial=number) == (
+        "bad-request",
+        f"'patterns' must say what to allow: no rule can be made of denial {number} as it is",
+    )
+    for bad in ("Bash(", "Bash(a)(b)", "", "mcp__x", "Bash(a\nb)", "Bash(\u202e)", "x" * 601):
+        assert "patterns" in error(patterns=[bad])[1], bad
+    assert error(denial=number + 1)[0] == error(agent="ada", denial=number)[0] == "unknown-denial"
+    assert error(patterns=["Read"]) == ("exists", "eve may do that already")
+    assert error(agent="nobody", patterns=["Edit"])[0] == "unknown-agent"
+    assert error(agent="ada", patterns=["Edit"])[0] == "unknown-deploy"
+    draft(here, "eve", {"agent.toml": TOML})
+    wish = asked(manager, "eve", note="mine")
+    code, text = error(patterns=["Edit"])
+    assert code == "exists" and text.startswith(f"request {wish} of the manager would be superseded")
+    assert operator.ask("approval", request=wish)["approval"]["state"] == "pending"
+
+
+def test_a_dismissed_one_stays_away(here: Hive, eve: Peer) -> None:
+    operator = here.operator()
+    number = deny(eve)
+    assert operator.ask("dismiss", ids=[number, 99])["error"] == "unknown-denial"
+    assert operator.ask("dismiss", ids=[number])["dismissed"] == 1
+    deny(eve)
+    assert listed(here) == operator.ask("state")["denials"] == []
+    assert [(row["state"], row["count"]) for row in listed(here, all=True)] == [("dismissed", 2)]
+    carry_out(here, operator.ask("destroy", agent="eve")["request"])
+    assert listed(here, all=True) == []
+    carry_out(here, operator.ask("purge", agent="eve", confirm="eve")["request"])
+    spawned(here, "eve", TOML)
+    assert listed(here, all=True) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "pattern"),
+    [
+        ("make check", "Bash(make check)"),
+        ("git push origin main", "Bash(git push *)"),
+        ("git -C / push origin", "Bash(git -C / push origin)"),
+        ("rm -rf build", "Bash(rm -rf build)"),
+        ("curl  https://example.org/x", "Bash(curl https://example.org/x)"),
+        ("echo (", ""),
+        ("", ""),
+        ("x" * 501, ""),
+    ],
+)
+def test_the_narrowest_that_is_of_use(part: str, pattern: str) -> None:
+    assert denials.pattern({"tool": "Bash", "part": part}) == pattern
