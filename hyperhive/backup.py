@@ -1,4 +1,4 @@
-"""A backup is a tar file of the two databases, the registries and, last, a manifest; see hivectl(1)."""
+"""A backup is a tar file of the three databases, the registries and, last, a manifest; see hivectl(1)."""
 
 import hashlib
 import json
@@ -24,11 +24,11 @@ from hyperhive.wire import Message
 MANIFEST = "manifest.json"
 MANIFEST_MAX = 64 * 1024
 # A table by which each is known to be what its name says.
-TABLES = {"hive.db": "message", "stats.db": "turns"}
+TABLES = {"hive.db": "message", "stats.db": "turns", "events.db": "turn_events"}
 REGISTRIES = "registry.tar"
-FORMAT = 2
-# By format. A hive whose backup is of the first one had no registries.
-HOLDS = {1: {*TABLES}, FORMAT: {*TABLES, REGISTRIES}}
+FORMAT = 3
+# By format. A hive whose backup is of the first had no registries; the second has events in stats.db.
+HOLDS = {1: {"hive.db", "stats.db"}, 2: {"hive.db", "stats.db", REGISTRIES}, FORMAT: {*TABLES, REGISTRIES}}
 REGISTRY = "registry"  # the folder, beside that of the databases
 CHUNK = 1024 * 1024
 
@@ -95,8 +95,8 @@ def restore(path: Path, folder: Path) -> Path:
     ready = False
     try:
         unpack(path, new)
-        for name, table in TABLES.items():
-            check(path, new / name, table)
+        for database in new.glob("*.db"):
+            check(path, database, TABLES[database.name])
         take_registries(path, new)
         own(new, folder)
         ready = True
@@ -139,7 +139,7 @@ def manifest_of(path: Path, source: IO[bytes]) -> Message:
 
 
 def checked(path: Path, member: tarfile.TarInfo, seen: set[str]) -> tarfile.TarInfo:
-    """One of the four names, once, and a plain file; what a name could do as a path, it cannot."""
+    """One of these names, once, and a plain file; what a name could do as a path, it cannot."""
     wanted = {MANIFEST, REGISTRIES, *TABLES} - seen
     if member.name not in wanted or member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.sparse:
         raise no_backup(path, f"{member.name[:100]!r} does not belong there")
@@ -202,8 +202,8 @@ def own(new: Path, folder: Path) -> None:
     about = folder.stat()
     for path in (*new.rglob("*"), new):
         os.chown(path, about.st_uid, about.st_gid)
-    for name in TABLES:
-        (new / name).chmod(0o600)
+    for database in new.glob("*.db"):
+        database.chmod(0o600)
     for path in (each for each in (*new.rglob("*"), new) if each.is_dir()):
         sync(path)
 
@@ -221,8 +221,8 @@ def swap(new: Path, folder: Path) -> Path:
         registry.rename(aside / REGISTRY)
     sync(aside)
     (new / REGISTRY).rename(registry)
-    for name in TABLES:
-        (new / name).rename(folder / name)
+    for database in new.glob("*.db"):
+        database.rename(folder / database.name)
     sync(folder)
     sync(folder.parent)
     new.rmdir()

@@ -41,7 +41,7 @@ class Broker:
         self.started_at = now()
         self.epoch = os.urandom(8).hex()  # events are numbered anew with each start
         self.store = Store(state / "db/hive.db")
-        self.stats = Stats(state / "db/stats.db")
+        self.stats = Stats(state / "db/stats.db", state / "db/events.db")
         self.telemetry = Telemetry(self)
         self.writer = Writer(self.store, self.parked, self.after)
         self.changes = Changes(self, state)

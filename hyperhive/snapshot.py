@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hyperhive.connection import Connection
 
 REGISTRIES = "registry.tar"
-NAMES = ("hive.db", "stats.db", REGISTRIES)
+NAMES = ("hive.db", "stats.db", "events.db", REGISTRIES)
 CHUNK = 256 * 1024
 PREFIX = ".backup-"
 
@@ -59,7 +59,8 @@ class Snapshots:
 
     def copy_all(self) -> list[wire.Message]:
         self.close()
-        self.fds["stats.db"] = copy(self.folder / "stats.db")
+        for name in ("stats.db", "events.db"):
+            self.fds[name] = copy(self.folder / name)
         # While git has nothing to do, the registries hold what the database says, no less and no more.
         self.git.submit(self.copy_requests).result()
         return [{"name": name, "bytes": os.fstat(fd).st_size} for name, fd in self.fds.items()]

@@ -1,9 +1,13 @@
-"""stats.db: telemetry, written on a thread of its own so that no analyst's query can hold up a message."""
+"""stats.db and events.db, written on a thread of their own so that no analyst's query can hold up a message.
+
+What was said and done in turns may hold secrets: it is in events.db, which only the broker reads.
+"""
 
 import asyncio
 import itertools
 import json
 import logging
+import os
 import sqlite3
 import sys
 import time
@@ -26,9 +30,11 @@ BUSY_MS = 60_000  # a reader's long query delays this thread, nobody else
 EVENTS_MAX = 2000  # of one turn
 EVENTS_KEPT = 10_000  # of one agent, the newest
 TRIM_AFTER = 500  # new ones
+EVENT = "agent, number, invocation, n, at, kind, tool, call, text, bytes"
 HISTORY_MAX = 512 * 1024  # characters of events in one answer
 
 migrations = Migrations("stats")
+events_migrations = Migrations("events")
 
 
 @migrations()
@@ -45,7 +51,7 @@ def first(db: Database) -> None:
     """)
 
 
-@migrations()
+@events_migrations()
 def turn_events(db: Database) -> None:
     db.executescript("""
         create table turn_events(
@@ -59,7 +65,7 @@ def turn_events(db: Database) -> None:
     """)
 
 
-def prepare(path: Path) -> None:
+def prepare(path: Path, migrations: Migrations) -> None:
     """Telemetry that cannot be read stops no mail: it is moved aside, and a new file begun."""
     try:
         database.prepare(path, migrations, mode="rw")
@@ -80,9 +86,28 @@ def move(path: Path, aside: Path) -> None:
         raise Problem("storage", f"cannot move {path}: {e.strerror}") from e
 
 
+def attach(db: sqlite3.Connection, path: Path) -> None:
+    prepare(path, events_migrations)
+    path.chmod(0o600)
+    db.execute("attach ? as events", (os.fspath(path),))
+    if db.execute("select 1 from main.sqlite_schema where name = 'turn_events'").fetchone():
+        take_over(db)
+
+
+def take_over(db: sqlite3.Connection) -> None:
+    """Earlier releases, and backups of them, have what was said in stats.db: no byte of it stays there."""
+    db.execute("pragma main.secure_delete = on")
+    db.execute("begin immediate")
+    with db:
+        db.execute(f"insert or ignore into events.turn_events({EVENT}) select {EVENT} from main.turn_events")  # noqa: S608
+        db.execute("drop table main.turn_events")
+    db.execute("pragma main.secure_delete = off")
+
+
 class Stats:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, events: Path | None = None) -> None:
         self.path = path
+        self.events = events
         self.thread = ThreadPoolExecutor(1, "stats")
         self.db: sqlite3.Connection | None = None
         self.new: Counter[str] = Counter()  # turn events since the oldest were deleted, by agent
@@ -94,13 +119,15 @@ class Stats:
     def opened(self) -> sqlite3.Connection:
         """Tried again with every use: what ails this file must not keep the mail from going."""
         if not self.db:
-            prepare(self.path)
+            prepare(self.path, migrations)
             db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
             db.row_factory = sqlite3.Row
             db.execute(f"pragma busy_timeout = {BUSY_MS}")
             migrations.apply(Database(db))
             stats_schema.migrations.apply(Database(db))
             self.path.chmod(0o640)  # hive-explore has the folder's group
+            if self.events:
+                attach(db, self.events)
             self.db = db
         return self.db
 

@@ -17,7 +17,7 @@ from hyperhive.problem import Problem
 from tests.hive import Hive
 from tests.hivectl import load, run
 
-FILES = ["stats.db", "hive.db", "registry.tar"]
+FILES = ["stats.db", "events.db", "hive.db", "registry.tar"]
 
 
 def fill(here: Hive, count: int) -> None:
@@ -108,10 +108,10 @@ def test_restore_brings_the_mail_back_and_keeps_what_was_there(
     os.chown(folder, 4321, 4321)
     aside = backup.restore(saved, folder)
     assert len(bodies(aside / "hive.db")) == 605
-    for name in ("hive.db", "stats.db"):
+    for name in (names := ("hive.db", "stats.db", "events.db")):
         about = (folder / name).stat()
         assert (about.st_uid, about.st_gid, about.st_mode & 0o777) == (4321, 4321, 0o600)
-    assert {each.name for each in folder.iterdir()} == {"hive.db", "stats.db", aside.name}
+    assert {each.name for each in folder.iterdir()} == {*names, aside.name}
     assert (aside / "registry").is_dir() and (here.state / "registry").stat().st_uid == 4321
     for path in (here.state / "registry", folder):
         os.chown(path, 0, 0)
@@ -155,7 +155,7 @@ def bad_manifest(members: Members) -> None:
 
 
 def other_format(members: Members) -> None:
-    members["manifest.json"] = members["manifest.json"].replace(b'"format": 2', b'"format": 3')
+    members["manifest.json"] = members["manifest.json"].replace(b'"format": 3', b'"format": 4')
 
 
 def damaged(members: Members) -> None:
@@ -208,7 +208,7 @@ def packed(name: str, data: bytes) -> bytes:
 
 
 def no_format(members: Members) -> None:
-    members["manifest.json"] = members["manifest.json"].replace(b'"format": 2', b'"format": []')
+    members["manifest.json"] = members["manifest.json"].replace(b'"format": 3', b'"format": []')
 
 
 REGISTRIES = [no_registries, programs, climbing_registry]
@@ -249,19 +249,24 @@ def pack(path: Path, members: Members) -> None:
             tar.addfile(info, io.BytesIO(data))
 
 
-def test_a_backup_from_before_the_registries(here: Hive, saved: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("format_", "without"), [(1, ["events.db", "registry.tar"]), (2, ["events.db"])])
+def test_a_backup_of_an_earlier_release(
+    here: Hive, saved: Path, tmp_path: Path, format_: int, without: list[str]
+) -> None:
     here.kill()
     members = unpacked(saved)
-    del members["registry.tar"]
     manifest = json.loads(members["manifest.json"])
-    del manifest["files"]["registry.tar"]
-    members["manifest.json"] = json.dumps(manifest | {"format": 1}).encode()
+    for name in without:
+        del members[name], manifest["files"][name]
+    members["manifest.json"] = json.dumps(manifest | {"format": format_}).encode()
     pack(tmp_path / "old.tar", members)
     (here.state / "registry/eve.git").mkdir(parents=True)
     aside = backup.restore(tmp_path / "old.tar", here.state / "db")
     assert len(bodies(here.state / "db/hive.db")) == 600
-    assert (aside / "registry/eve.git").is_dir()
+    assert (aside / "registry/eve.git").is_dir() and (aside / "events.db").exists()
     assert list((here.state / "registry").iterdir()) == []
+    here.start()
+    assert here.operator().ask("turns", agent="ada")["turns"] == []
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE])

@@ -89,17 +89,18 @@ def test_a_damaged_hive_db_stops_the_broker_and_is_left_as_it_is(stopped: Hive, 
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["stats.db", "events.db"])
 @pytest.mark.parametrize("damage", [truncated, garbage_in_the_middle, other_file, empty])
-def test_a_damaged_stats_db_is_put_aside_and_stops_nothing(stopped: Hive, damage: Any) -> None:
-    path = settled(stopped, "stats.db")
+def test_damaged_telemetry_is_put_aside_and_stops_nothing(stopped: Hive, damage: Any, name: str) -> None:
+    path = settled(stopped, name)
     damage(path)
     before = path.read_bytes()
     said = broker(stopped.folder)
     assert STARTS in said and f"moving it to {path}.bad-" in said
-    (aside,) = path.parent.glob("stats.db.bad-*")
+    (aside,) = path.parent.glob(f"{name}.bad-*")
     assert aside.read_bytes() == before
     assert STARTS in broker(stopped.folder)
-    assert len([*path.parent.glob("stats.db.bad-*")]) == 1
+    assert len([*path.parent.glob(f"{name}.bad-*")]) == 1
 
 
 def test_a_crash_alone_is_no_damage(stopped: Hive) -> None:
@@ -121,7 +122,7 @@ def test_a_new_database_appears_whole_also_after_a_crash_while_it_was_made(tmp_p
     folder.mkdir(parents=True)
     (folder / ".hive.db.new").write_text("half")
     assert broker(tmp_path).startswith(STARTS)
-    assert {each.name for each in folder.iterdir()} >= {"hive.db", "stats.db"}
+    assert {each.name for each in folder.iterdir()} >= {"hive.db", "stats.db", "events.db"}
     assert not (folder / ".hive.db.new").exists()
 
 
@@ -138,7 +139,7 @@ def test_a_restore_that_was_cut_short_keeps_the_broker_from_starting(stopped: Hi
 @pytest.mark.parametrize("mode", [0o600, 0o644])
 def test_a_database_of_another_owner_says_how_to_change_it(stopped: Hive, mode: int) -> None:
     path = settled(stopped, "hive.db")
-    for each in (path.parent, path.with_name("stats.db")):
+    for each in (path.parent, path.with_name("stats.db"), path.with_name("events.db")):
         os.chown(each, NOBODY, NOBODY)
     path.chmod(mode)
     said = broker(stopped.folder, uid=NOBODY)

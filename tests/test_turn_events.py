@@ -81,7 +81,7 @@ def test_of_each_agent_the_newest_are_kept(here: Hive) -> None:
             batch = [EVENT | {"n": n, "text": ""} for n in range(start, start + 50)]
             answer = report(ada, number, *batch)
             assert answer["ok"], answer
-    with closing(sqlite3.connect(here.state / "db/stats.db")) as db:
+    with closing(sqlite3.connect(here.state / "db/events.db")) as db:
         ((count, first),) = db.execute("select count(*), min(number) from turn_events")
     assert 10_000 <= count <= 10_500 and first == 4
     assert [turn["number"] for turn in turns(here, limit=3)] == [8, 7, 6]
@@ -100,7 +100,26 @@ def test_a_run_that_died_in_a_turn_leaves_what_it_did(here: Hive) -> None:
 
 def test_old_ones_are_pruned(here: Hive) -> None:
     assert report(here.agent("ada"), 1, EVENT)["ok"]
-    with closing(sqlite3.connect(here.state / "db/stats.db")) as db, db:
+    with closing(sqlite3.connect(here.state / "db/events.db")) as db, db:
         db.execute("update turn_events set at = '2001-01-01T00:00:00.000Z'")
     assert here.system().ask("prune", days=1)["ok"]
     assert turns(here) == []
+
+
+def test_what_an_earlier_release_left_in_stats_db_is_taken_out_of_it(here: Hive) -> None:
+    """Analysts read stats.db: not a byte of what was said stays there."""
+    assert report(here.agent("ada"), 1, EVENT)["ok"]
+    here.kill()
+    stats_db, events_db = here.state / "db/stats.db", here.state / "db/events.db"
+    with closing(sqlite3.connect(stats_db)) as db, db:
+        (table,) = sqlite3.connect(events_db).execute(
+            "select sql from sqlite_schema where name = 'turn_events'"
+        )
+        db.execute(table[0])
+        row = (1, "ada", 7, "r", 1, "2099-01-01T00:00:00.000Z", "text", None, None, "a secret" * 900, 7200)
+        db.execute("insert into turn_events values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    assert b"a secret" in stats_db.read_bytes()
+    here.start()
+    assert [turn["events"][0]["text"][:8] for turn in turns(here)] == ["a secret", "hello"]
+    assert b"secret" not in stats_db.read_bytes()
+    assert events_db.stat().st_mode & 0o777 == 0o600
