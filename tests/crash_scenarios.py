@@ -23,4 +23,5 @@ SCENARIOS: dict[str, list[Step]] = {
     # the longest first: where several get to a point, it dies in the last
     **{name: [start, *steps] for name, steps in AWAKE.items()},
     **crash_rest.SCENARIOS,
+    "upgrade": crash_telemetry.UPGRADE,
 }

@@ -4,6 +4,7 @@ import contextlib
 import sqlite3
 from typing import Any
 
+from tests.crash_birth import start
 from tests.crash_world import World
 from tests.test_broker import RECORD
 
@@ -38,4 +39,21 @@ def is_kept_or_pruned(w: World) -> None:
     assert series(w, "ada")["sent.operator"] == 1  # of the hour
 
 
+def older_release(w: World) -> None:
+    """Which had what was said in stats.db."""
+    folder = w.folder / "state/db"
+    with contextlib.closing(sqlite3.connect(folder / "events.db")) as db:
+        ((table,),) = db.execute("select sql from sqlite_schema where name = 'turn_events'")
+    row = (1, "ada", 7, "run", 1, "2099-01-01T00:00:00.000Z", "text", None, None, "said", 4)
+    with contextlib.closing(sqlite3.connect(folder / "stats.db")) as db, db:
+        db.execute(table)
+        db.execute("insert into turn_events values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+
+
+def is_moved(w: World) -> None:
+    (turn,) = w.ok("operator", "turns", agent="ada", limit=1)["turns"]
+    assert [event["text"] for event in turn["events"]] == ["said"]
+
+
 STEPS = [is_counted, is_kept_or_pruned]
+UPGRADE = [older_release, start, is_moved]
