@@ -5,7 +5,7 @@ import sqlite3
 from typing import Any
 
 from tests.crash_birth import start
-from tests.crash_world import World
+from tests.crash_world import Step, World
 from tests.test_broker import RECORD
 
 SINCE = "2026-01-01T00:00:00.000Z"
@@ -55,5 +55,5 @@ def is_moved(w: World) -> None:
     assert [event["text"] for event in turn["events"]] == ["said"]
 
 
-STEPS = [is_counted, is_kept_or_pruned]
-UPGRADE = [older_release, start, is_moved]
+STEPS: list[Step] = [is_counted, is_kept_or_pruned]
+UPGRADE: list[Step] = [older_release, start, is_moved]
