@@ -12,7 +12,7 @@ from hyperhive.problem import Problem
 
 CONNECTIONS = 64
 LOOKUPS = 4  # of names at once, which take a thread each
-RATE, BURST = 20, 200  # ways out that may be asked for in a second; and at once, after some quiet
+RATE, BURST = 20, 500  # requests to the model, or ways out: in a second; and at once, after some quiet
 HOUR = 3600.0
 IDLE = 300.0
 
@@ -21,6 +21,21 @@ IDLE = 300.0
 class Limits:
     bytes_per_hour: int
     connection_seconds: float
+    idle: float = IDLE
+
+
+@dataclass
+class Pace:
+    """Who floods the gate waits, so that every attempt can be a fact without flooding the journal."""
+
+    rate: float = RATE
+    burst: int = BURST
+    next: float = -math.inf
+
+    async def turn(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self.next = max(self.next, now - self.burst / self.rate) + 1 / self.rate
+        await asyncio.sleep(max(0.0, self.next - now))
 
 
 @dataclass
@@ -28,16 +43,11 @@ class Account:
     agent: str
     connections: int = 0
     refused: int = 0  # connections, since it had few
-    next_turn: float = -math.inf
     hour: float = -math.inf  # when the one began whose bytes are counted
     bytes: int = 0
     lookups: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOOKUPS))
-
-    async def turn(self) -> None:
-        """Who floods the gate waits, so that every attempt can be a fact without flooding the journal."""
-        now = asyncio.get_running_loop().time()
-        self.next_turn = max(self.next_turn, now - BURST / RATE) + 1 / RATE
-        await asyncio.sleep(max(0.0, self.next_turn - now))
+    to_model: Pace = field(default_factory=Pace)
+    elsewhere: Pace = field(default_factory=Pace)
 
     def closed(self) -> None:
         self.connections -= 1
@@ -92,16 +102,18 @@ class Way:
         self.account.count(count)
         if self.account.bytes > self.limits.bytes_per_hour:
             self.cut("bytes")
-        elif self.clock and not self.end:
+        elif self.clock and not self.end and not self.clock.expired():
             self.clock.reschedule(self.deadline())
 
     def deadline(self) -> float:
-        return min(self.began + self.limits.connection_seconds, asyncio.get_running_loop().time() + IDLE)
+        now = asyncio.get_running_loop().time()
+        return min(self.began + self.limits.connection_seconds, now + self.limits.idle)
 
     def cut(self, why: str) -> None:
-        self.end = self.end or why
-        if self.clock:
-            self.clock.reschedule(0)
+        if not self.end:
+            self.end = why
+            if self.clock and not self.clock.expired():
+                self.clock.reschedule(0)
 
     @contextlib.asynccontextmanager
     async def limited(self) -> AsyncIterator[None]:

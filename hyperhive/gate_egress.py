@@ -59,25 +59,30 @@ class Egress:
             raise Denied("bytes", f"{to}: the agent has moved its bytes of this hour; {left}", to)
         return rule
 
-    async def addresses(self, account: Account, to: Target) -> list[str]:
-        found = await resolve(account, to)
+    async def open(self, account: Account, to: Target) -> tuple[Way, socket.socket]:
+        await account.elsewhere.turn()
+        way = Way(account, to, self.check(account, to), self.limits)
+        self.ways.add(way)
+        try:
+            return way, await connect(way, await self.addresses(way))
+        except Denied:
+            self.ways.discard(way)
+            raise
+        except BaseException as e:
+            way.end = e.code if isinstance(e, Problem) else way.end
+            self.close(way)
+            raise
+
+    async def addresses(self, way: Way) -> list[str]:
+        to = way.to
+        found = await resolve(way.account, to)
         for address in found:
             if why := addresses.refusal(address, to.port, self.private):
                 where = f" ({address})" if address != to.host else ""
                 raise Denied("address", f"{to}{where} is no address of the internet: {why}", to, address)
+        if way.end:
+            raise Problem(way.end, f"{to} is no longer allowed")
         return found
-
-    async def open(self, account: Account, to: Target) -> tuple[Way, socket.socket]:
-        await account.turn()
-        rule = self.check(account, to)
-        found = await self.addresses(account, to)
-        way = Way(account, to, rule, self.limits)
-        self.ways.add(way)
-        try:
-            return way, await connect(way, found)
-        except BaseException:
-            self.close(way)
-            raise
 
     def close(self, way: Way) -> None:
         self.ways.discard(way)
@@ -115,7 +120,6 @@ async def connect(way: Way, found: list[str]) -> socket.socket:
                     return await connect_to(way, address)
                 except OSError as e:
                     reason = f": {os.strerror(e.errno)}" if e.errno else f": {e}"
-    way.end = "unreachable"
     raise Problem("unreachable", f"{way.to} cannot be reached{reason or ': it does not answer'}")
 
 

@@ -155,6 +155,7 @@ class Passage:
             await self.ask_model(request)
 
     async def ask_model(self, request: h11.Request) -> None:
+        await self.account.to_model.turn()
         path = request.target.partition(b"?")[0].decode()
         count = Count(f"{request.method.decode()} {path}", time.monotonic())
         try:
@@ -303,7 +304,8 @@ class Passage:
                 if isinstance(count, Count):
                     count.status = event.status_code
                 headers = end_to_end(event.headers)
-                await self.client.send(h11.Response(status_code=event.status_code, headers=headers))
+                answer = h11.Response(status_code=event.status_code, headers=headers, reason=event.reason)
+                await self.client.send(answer)
             elif isinstance(event, h11.Data):
                 count.received(len(event.data))
                 await self.client.send(event)
