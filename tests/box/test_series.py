@@ -1,4 +1,4 @@
-"""Each series of hyperhive-stats.db(5), of one real agent: mail, failures, a compaction, a crash, a denial."""
+"""Each series of hyperhive-stats.db(5), of a real agent: mail, failures, a compaction, a crash, a denial."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from hyperhive.series import ALL
 from tests.box.changes import ask, propose
 from tests.box.crew import DONE, WAIT, Crew, Event, Watch
 
-NOTE = 'call = [{ name = "Bash", input = { command = "printf remember >> /state/notes.md", description = "" } }]'
+NOTE = 'call = [{ name = "Bash", input = { command = "printf remember >> /state/notes.md" } }]'
 WORK = rf"""
 agent = "sue"
 text = 'from="operator"[^>]*>\s*work'
