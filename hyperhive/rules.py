@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from hyperhive import (
     rules_builtins,
@@ -21,8 +21,7 @@ TEXT_MAX = 300  # characters of each part of a denial
 DEPTH_MAX = 12  # of commands that run commands
 
 
-@dataclass(frozen=True)
-class Denial:
+class Denial(NamedTuple):
     """`part` of the command breaks the `rule`; `nearest` is the allowed form that comes closest, or ""."""
 
     part: str
@@ -30,8 +29,7 @@ class Denial:
     nearest: str = ""
 
 
-@dataclass(frozen=True)
-class Context:
+class Context(NamedTuple):
     rules: tuple[Pattern, ...]
     values: Values
     functions: Mapping[str, int]  # and from where on they are there
@@ -105,7 +103,7 @@ def of_node(node: Node, context: Context) -> Iterator[Denial]:
             yield Denial(assignment.source, why, nearest_of([assignment.source], context))
     for words in arguments(node.words, context.values) if node.words else ():
         before = {name for name, at in context.functions.items() if at < node.at}
-        yield from of_words(words, replace(context, functions=dict.fromkeys(before, 0)), node.source)
+        yield from of_words(words, context._replace(functions=dict.fromkeys(before, 0)), node.source)
 
 
 def spelled(node: Simple, context: Context) -> bool:
@@ -125,7 +123,7 @@ def of_redirection(this: Redirection, context: Context) -> Iterator[Denial]:
     for path in texts(this.target, context.values):
         if this.operator in ("<&", ">&") and re.fullmatch(rf"[0-9]+-?|-|{COUNT}", path):
             continue
-        if rules_paths.NETWORK.match(path):
+        if re.match(rules_paths.NETWORK, path):
             yield Denial(this.source, "bash would open a network connection")
         elif this.operator not in ("<", "<&") and (why := rules_paths.fault(path, context.folders)):
             yield Denial(this.source, why)
@@ -163,10 +161,10 @@ def of_runs(
             yield Denial(variable, why)
     for command in runs.commands:
         if command:
-            yield from of_words(command, replace(context, functions={}), show(command))
+            yield from of_words(command, context._replace(functions={}), show(command))
     inside = words[0] in ("eval", "trap")
     for script in runs.scripts:
-        found = judge_text(script, context if inside else replace(context, functions={}), inside=inside)
+        found = judge_text(script, context if inside else context._replace(functions={}), inside=inside)
         yield from [found] if found else []
 
 

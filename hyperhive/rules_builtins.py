@@ -69,7 +69,7 @@ def printf(words: Sequence[str]) -> Runs:
 
 
 BINARY = frozenset("= == != < > -eq -ne -lt -le -gt -ge -nt -ot -ef -a -o".split())
-UNARY = re.compile(r"-[a-hknoprstuwxzGLNOS]")
+UNARY = r"-[a-hknoprstuwxzGLNOS]"
 
 
 def test(words: Sequence[str]) -> Runs:
@@ -87,13 +87,13 @@ def test(words: Sequence[str]) -> Runs:
         elif (
             word.startswith(ANY)
             and after
-            and not (after in BINARY or before in BINARY or UNARY.fullmatch(before))
+            and not (after in BINARY or before in BINARY or re.fullmatch(UNARY, before))
         ):
             return Runs(hazard=f"{words[0]} with a word that could be an operator")
     return Runs()
 
 
-SET = re.compile(r"[-+][eufxvC]*")
+SET = r"[-+][eufxvC]*"
 OPTIONS = frozenset("pipefail errexit nounset noglob noclobber xtrace verbose".split())
 SHOPTS = frozenset(
     "nullglob globstar dotglob failglob nocaseglob nocasematch inherit_errexit lastpipe".split()
@@ -108,7 +108,7 @@ def set_options(words: Sequence[str]) -> Runs:
             break
         if re.fullmatch(r"[-+][eufxvC]*o", word) and rest and rest[0] in OPTIONS:
             rest.pop(0)
-        elif opaque(word) or (word[:1] in "-+" and not SET.fullmatch(word)):
+        elif opaque(word) or (word[:1] in "-+" and not re.fullmatch(SET, word)):
             return Runs(hazard=f"set {word if not MARKED.search(word) else NOT_TOLD}")
     return Runs()
 

@@ -25,8 +25,8 @@ KNOWN = frozenset(
 BEFORE = frozenset(
     "--no-pager --bare --no-replace-objects --literal-pathspecs --no-optional-locks -P".split()
 )
-SETTINGS = re.compile(
-    r"(user\.(name|email)|color\..*|advice\..*|init\.defaultbranch|log\.\w+|pull\.(rebase|ff)"
+SETTINGS = (
+    r"(?i)(user\.(name|email)|color\..*|advice\..*|init\.defaultbranch|log\.\w+|pull\.(rebase|ff)"
     r"|push\.(default|autosetupremote)"
     r"|merge\.(ff|conflictstyle)|diff\.(algorithm|renames|context|nameprefix|noprefix|mnemonicprefix)"
     r"|fetch\.prune"
@@ -34,8 +34,7 @@ SETTINGS = re.compile(
     r"|rerere\.\w+"
     r"|commit\.(gpgsign|verbose)|tag\.gpgsign|branch\..*\.(remote|merge|rebase)|rebase\.(autosquash"
     r"|autostash)"
-    r"|status\.\w+|column\.\w+|gc\.auto|feature\.\w+|protocol\.version|http\.postbuffer|safe\.directory)",
-    re.IGNORECASE,
+    r"|status\.\w+|column\.\w+|gc\.auto|feature\.\w+|protocol\.version|http\.postbuffer|safe\.directory)"
 )
 HAZARDS = {
     "archive": r"--exec|--remote|-o|--ou",
@@ -58,7 +57,7 @@ HAZARDS = {
     "whatchanged": r"--ext-diff|--ou",
 }
 # ext:: and its kin run programs; -- so does an address that looks like an option.
-ADDRESS = re.compile(r"[a-z0-9+-]+::", re.IGNORECASE)
+ADDRESS = r"(?i)[a-z0-9+-]+::"
 
 
 def check(words: Sequence[str]) -> Runs:
@@ -68,7 +67,7 @@ def check(words: Sequence[str]) -> Runs:
     ):
         word = rest.pop(0)
         if word == "-c":
-            if not rest or not SETTINGS.fullmatch(rest[0].partition("=")[0]):
+            if not rest or not re.fullmatch(SETTINGS, rest[0].partition("=")[0]):
                 return Runs(hazard=f"-c {rest[0].partition('=')[0]}" if rest else "-c")
             rest.pop(0)
         elif word in ("-C", "--git-dir", "--work-tree"):
@@ -88,7 +87,7 @@ def is_path(word: str) -> bool:
 
 
 def plain(name: str, rest: Sequence[str]) -> Runs:
-    if address := next((word for word in rest if ADDRESS.match(word)), ""):
+    if address := next((word for word in rest if re.match(ADDRESS, word)), ""):
         return Runs(hazard=address)
     pattern = HAZARDS.get(name)
     for word in rest:
@@ -130,7 +129,7 @@ def config(_name: str, rest: Sequence[str]) -> Runs:
     names = [word for word in rest if word not in free]
     if not names or (len(names) == 1 and re.fullmatch(r"[A-Za-z][\w.-]*", names[0])):
         return Runs(hazard="config -e" if not names else "")
-    return Runs(hazard="" if SETTINGS.fullmatch(names[0]) else f"config {names[0]}")
+    return Runs(hazard="" if re.fullmatch(SETTINGS, names[0]) else f"config {names[0]}")
 
 
 def rebase(_name: str, rest: Sequence[str]) -> Runs:

@@ -1,7 +1,6 @@
 """Read a bash script: lists, pipes, compound commands, functions, redirections, here-documents."""
 
 import re
-from dataclasses import replace
 
 from hyperhive.rules_tree import (
     Assignment,
@@ -130,7 +129,7 @@ def commands(c: Cursor) -> Script:
         more = and_or(c)
         blanks(c)
         if len(more) == 1 and isinstance(more[0], Block) and c.peek() != "&":
-            more = [replace(more[0], certain=True)]
+            more = [more[0]._replace(certain=True)]
         found += more
         if c.starts(";;") or c.starts(";&"):
             break
@@ -434,8 +433,8 @@ def redirection(c: Cursor) -> Redirection:
             raise c.unreadable("a here-document without a plain end mark")
         c.at = delimiter.end()
         target = Word((Text(delimiter["name"], True),), delimiter[0])
-        this = Redirection(fd, operator, target, c.text[start : c.at])
+        this = Redirection(fd, operator, target, c.text[start : c.at], [])
         c.waiting.append(this)
         return this
     target = word(c)
-    return Redirection(fd, operator, target, c.text[start : c.at])
+    return Redirection(fd, operator, target, c.text[start : c.at], [])

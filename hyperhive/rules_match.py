@@ -3,15 +3,14 @@
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from hyperhive.rules_values import ANY, MANY, MARKS
 
 BETWEEN = "\0"  # words; no word has it
 
 
-@dataclass(frozen=True)
-class Pattern:
+class Pattern(NamedTuple):
     rule: str
     words: tuple[str, ...]
     exact: bool

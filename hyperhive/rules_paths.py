@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from hyperhive.rules_values import COUNT, HOME, TAME, UNKNOWN
 
 WRITABLE = ("/state", HOME, "/shared", "/tmp")  # noqa: S108
-HARMLESS = re.compile(r"/dev/(null|stdout|stderr|fd/[0-9]+)")
-NETWORK = re.compile(r"/dev/(tcp|udp)(/|$)")
+HARMLESS = r"/dev/(null|stdout|stderr|fd/[0-9]+)"
+NETWORK = r"/dev/(tcp|udp)(/|$)"
 # What a shell, git, ssh, pip, npm or the CLI reads by itself: who writes it decides what they run.
-STARTUP = re.compile(
+STARTUP = (
     rf"{HOME}/\.(bash\w*|profile|inputrc|gitconfig|config|ssh|npmrc|pip|pypirc|netrc|curlrc|wgetrc"
     rf"|claude(\.json)?"
     r"|local|vimrc|vim|exrc|hyperhive-session|cargo|gnupg)(/|$)|.*/\.git/(config|hooks|info|modules)(/|$)"
@@ -19,7 +19,7 @@ STARTUP = re.compile(
 
 def fault(path: str, folders: Iterable[str] | None) -> str:
     """Why it may not write there, or "". `folders`: where the command may be by then; None: anywhere."""
-    if not path or HARMLESS.fullmatch(path):  # bash refuses the empty one
+    if not path or re.fullmatch(HARMLESS, path):  # bash refuses the empty one
         return ""
     if UNKNOWN.search(path) or path.startswith(TAME) or (not path.startswith("/") and folders is None):
         return "where it would write cannot be told"
@@ -36,6 +36,6 @@ def fault(path: str, folders: Iterable[str] | None) -> str:
 def misplaced(place: str) -> str:
     if not any(place.startswith(folder + "/") for folder in WRITABLE):
         return f"it would write outside {', '.join(WRITABLE[:-1])} and {WRITABLE[-1]}"
-    if STARTUP.match(place):
+    if re.match(STARTUP, place):
         return "it would write what other programs take their orders from"
     return ""

@@ -89,8 +89,8 @@ SED_PARTS = tuple(
     rf"s{mark}([^{mark}\\\n]|\\.)*{mark}([^{mark}\\\n]|\\.)*{mark}[gpiI0-9]*"
     for mark in ("/", r"\|", "#", ",", "@", ":")
 )
-SED = re.compile(rf"\s*({SED_ADDRESS})?({'|'.join(SED_PARTS)}|[dDpPgGhHnNxl=]|[qQ][0-9]*)\s*")
-SED_OPTION = re.compile(
+SED = rf"\s*({SED_ADDRESS})?({'|'.join(SED_PARTS)}|[dDpPgGhHnNxl=]|[qQ][0-9]*)\s*"
+SED_OPTION = (
     r"-[nErsuz]+|-[nErsuz]*i[\w.~]*|--(quiet|silent|regexp-extended|null-data|in-place|posix|sandbox)"
 )
 
@@ -109,7 +109,7 @@ def sed(words: Sequence[str]) -> Runs:
             rest = []
         elif (opaque(word) and (scripts or names) and word != "") or not word.startswith("-") or word == "-":
             names.append(word)
-        elif not SED_OPTION.fullmatch(word):
+        elif not re.fullmatch(SED_OPTION, word):
             return Runs(hazard=f"sed {word}")
     if not scripts and names:
         scripts.append(names.pop(0))
@@ -122,7 +122,7 @@ def simple_sed(script: str) -> bool:
         return False
     at = 0
     while at < len(script):
-        found = SED.match(script, at)
+        found = re.compile(SED).match(script, at)
         if not found or (
             found.end() < len(script)
             and script[found.end()] not in ";\n}"
@@ -133,15 +133,15 @@ def simple_sed(script: str) -> bool:
     return True
 
 
-AWK_HAZARD = re.compile(r"\bsystem\b|(?<!\|)\|(?!\|)|\bgetline\b|@|print[^;}\n]*>|\b(close|fflush)\b")
-AWK_OPTION = re.compile(r"-F.*|-v|-v.+|--(field-separator|assign|re-interval|posix|csv).*")
+AWK_HAZARD = r"\bsystem\b|(?<!\|)\|(?!\|)|\bgetline\b|@|print[^;}\n]*>|\b(close|fflush)\b"
+AWK_OPTION = r"-F.*|-v|-v.+|--(field-separator|assign|re-interval|posix|csv).*"
 
 
 def awk(words: Sequence[str]) -> Runs:
     rest = [*words[1:]]
     while rest and rest[0].startswith("-") and rest[0] != "--":
         word = rest.pop(0)
-        if not AWK_OPTION.fullmatch(word):
+        if not re.fullmatch(AWK_OPTION, word):
             return Runs(hazard=f"awk {word}")
         if word in ("-F", "-v", "--field-separator", "--assign") and rest:
             rest.pop(0)
@@ -151,7 +151,7 @@ def awk(words: Sequence[str]) -> Runs:
         return Runs(hazard="awk with a program that cannot be told")
     # What stands between quotes or slashes only looks like an operator.
     code = re.sub(r'"([^"\\\n]|\\.)*"', '""', rest[0])
-    return Runs(hazard="awk that runs or writes" if AWK_HAZARD.search(code) else "")
+    return Runs(hazard="awk that runs or writes" if re.search(AWK_HAZARD, code) else "")
 
 
 def make(words: Sequence[str]) -> Runs:

@@ -1,20 +1,19 @@
 """What a bash script consists of, as far as a judge of commands wants to know. Standard library only."""
 
-from dataclasses import dataclass, field
+# No dataclasses here and in what judges: to import them takes longer than to judge a command.
+from typing import NamedTuple
 
 
 class Unreadable(Exception):
     """Bash might understand this otherwise than we do; the text says what."""
 
 
-@dataclass(frozen=True)
-class Text:
+class Text(NamedTuple):
     text: str
     quoted: bool
 
 
-@dataclass(frozen=True)
-class Variable:
+class Variable(NamedTuple):
     """$name and ${name…}; `plain` if nothing is done to its value."""
 
     name: str
@@ -26,23 +25,20 @@ class Variable:
     assigns: bool = False
 
 
-@dataclass(frozen=True)
-class Substitution:
+class Substitution(NamedTuple):
     """$(…) and `…`."""
 
     script: tuple["Node", ...]
     quoted: bool
 
 
-@dataclass(frozen=True)
-class Process:
+class Process(NamedTuple):
     """<(…) and >(…)."""
 
     script: tuple["Node", ...]
 
 
-@dataclass(frozen=True)
-class Sum:
+class Sum(NamedTuple):
     """$((…))."""
 
     word: "Word"
@@ -52,14 +48,12 @@ class Sum:
 Part = Text | Variable | Substitution | Process | Sum
 
 
-@dataclass(frozen=True)
-class Word:
+class Word(NamedTuple):
     parts: tuple[Part, ...]
     source: str
 
 
-@dataclass(frozen=True)
-class Assignment:
+class Assignment(NamedTuple):
     name: str
     subscript: Word | None
     values: tuple[Word, ...]
@@ -67,17 +61,15 @@ class Assignment:
     source: str
 
 
-@dataclass(frozen=True)
-class Redirection:
+class Redirection(NamedTuple):
     fd: str  # "", digits, or the name of a variable
     operator: str
     target: Word
     source: str
-    body: list[Word] = field(default_factory=list)  # of a here-document; it comes after the line
+    body: list[Word]  # of a here-document; it comes after the line
 
 
-@dataclass(frozen=True)
-class Simple:
+class Simple(NamedTuple):
     assignments: tuple[Assignment, ...]
     words: tuple[Word, ...]
     redirections: tuple[Redirection, ...]
@@ -85,8 +77,7 @@ class Simple:
     at: int = 0
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """Anything that holds commands: which of them run, and how often, does not matter here."""
 
     kind: str

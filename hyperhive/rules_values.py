@@ -145,7 +145,7 @@ def tail(word: Word, start: int) -> Word:
     return Word((Text(first.text[start:], first.quoted), *word.parts[1:]), word.source)
 
 
-SETS = re.compile(
+SETS = (
     r"([A-Za-z_]\w*)\s*(?:[-+*/%&|^]|<<|>>)?=(?!=)|([A-Za-z_]\w*)\s*(?:\+\+|--)|(?:\+\+|--)\s*([A-Za-z_]\w*)"
 )
 
@@ -153,7 +153,7 @@ SETS = re.compile(
 def by_sum(word: Word) -> Iterator[tuple[str, list[Word] | None]]:
     """(( x = … )): a number, whatever it is."""
     for part in word.parts:
-        for found in SETS.finditer(part.text) if isinstance(part, Text) else ():
+        for found in re.finditer(SETS, part.text) if isinstance(part, Text) else ():
             yield found[1] or found[2] or found[3], [Word((Sum(word, True),), word.source)]
 
 
@@ -222,12 +222,12 @@ def texts_of(part: Part, known: Values, *, split: bool, first: bool) -> list[str
 
 # Commands of which one knows what kind of text they print.
 TAME_COMMANDS = {
-    COUNT: re.compile(r"wc -[lcmw]|nproc|date \+%s|id -u|git rev-list --count [A-Za-z][\w/.^~-]*"),
-    TAME: re.compile(
+    COUNT: r"wc -[lcmw]|nproc|date \+%s|id -u|git rev-list --count [A-Za-z][\w/.^~-]*",
+    TAME: (
         r"date \+['\"]?[%sYmdHMSFT_:-]*['\"]?|git rev-parse (--short |--verify )*[A-Za-z][\w/.^~-]*"
         r"|git merge-base [\w/.^~ -]*|git branch --show-current|git describe --tags( --always)?"
     ),
-    f"/tmp/{TAME}": re.compile(r"mktemp( -d)?"),  # noqa: S108
+    f"/tmp/{TAME}": r"mktemp( -d)?",  # noqa: S108
 }
 
 
@@ -238,7 +238,7 @@ def tame(script: Script) -> str:
     line = " ".join(word.source for word in script[0].words)
     if any(each.operator != "<" and each.source != "2>/dev/null" for each in script[0].redirections):
         return ""
-    return next((mark for mark, pattern in TAME_COMMANDS.items() if pattern.fullmatch(line)), "")
+    return next((mark for mark, pattern in TAME_COMMANDS.items() if re.fullmatch(pattern, line)), "")
 
 
 def unquoted(text: str, *, split: bool, first: bool) -> str:

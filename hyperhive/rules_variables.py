@@ -8,13 +8,13 @@ from hyperhive.rules_tree import Block, Node, Part, Substitution, Sum, Text, Var
 from hyperhive.rules_values import NUMBER, Values, parts_of, texts, words_of
 
 # What a shell itself obeys, or has exported from its start.
-SHELL = re.compile(
+SHELL = (
     r"PATH|IFS|ENV|HOME|SHELL|BASH\w*|SHELLOPTS|PS[0-4]|PROMPT_\w+|CDPATH|GLOBIGNORE|EXECIGNORE"
     r"|POSIXLY_CORRECT|PWD|OLDPWD"
     r"|LD_\w+|GIT_\w+|ANTHROPIC_\w+|CLAUDE\w*|HIVE_\w+|INPUTRC|HIST\w+|MAIL\w*|COMP_\w+|DIRSTACK|FUNCNAME"
     r"|TMPDIR|TZ"
 )
-SAFE = re.compile(
+SAFE = (
     r"LANG|LANGUAGE|LC_\w+|TZ|TERM|NO_COLOR|FORCE_COLOR|CLICOLOR\w*|COLUMNS|LINES|CI|DEBUG|VERBOSE|V"
     r"|SOURCE_DATE_EPOCH"
     r"|PYTHON(UNBUFFERED|DONTWRITEBYTECODE|HASHSEED|UTF8|IOENCODING|FAULTHANDLER|WARNINGS|ASYNCIODEBUG)"
@@ -25,7 +25,7 @@ SAFE = re.compile(
     r"|PYTEST_XDIST_\w+|MALLOC_ARENA_MAX|CARGO_TERM_\w+|CARGO_INCREMENTAL|npm_config_(loglevel|fund|audit"
     r"|progress)"
 )
-RUNS = re.compile(
+RUNS = (
     r"(LD|DYLD|GIT|SSH|SUDO|GPG|LESS|MAN|XDG|PYTHON|PERL|RUBY|GEM|BUNDLE|NODE|NPM|PNPM|YARN|PIP|UV|POETRY"
     r"|VIRTUAL_ENV"
     r"|CARGO|RUST|RUSTUP|GO|JAVA|JDK|MAVEN|GRADLE|MAKE|GNUMAKE|CMAKE|AWK|DOCKER|KUBE|HELM|AWS|TF|PG|MYSQL"
@@ -42,14 +42,14 @@ RUNS = re.compile(
     r"|TEX\w+|XAUTHORITY|DISPLAY"
 )
 COMPARES = frozenset("-eq -ne -lt -le -gt -ge".split())
-IDENTIFIER = re.compile(r"(?<![0-9A-Za-z_#])[A-Za-z_]\w*", re.ASCII)
+IDENTIFIER = r"(?a)(?<![0-9A-Za-z_#])[A-Za-z_]\w*"
 
 
 def assignment(name: str, *, exported: bool) -> str:
     """Why this variable must not be set, or ""."""
-    if SAFE.fullmatch(name):
+    if re.fullmatch(SAFE, name):
         return ""
-    if SHELL.fullmatch(name) or name in os.environ or (exported and RUNS.fullmatch(name)):
+    if re.fullmatch(SHELL, name) or name in os.environ or (exported and re.fullmatch(RUNS, name)):
         return f"setting {name} can change what runs"
     return ""
 
@@ -84,7 +84,7 @@ def compared(words: tuple[Word, ...]) -> Iterator[Word]:
 def countable(part: Part, known: Values) -> bool:
     """It is a number, or computed of numbers."""
     if isinstance(part, Text):
-        return all(counts(name, known) for name in IDENTIFIER.findall(part.text)) and not re.search(
+        return all(counts(name, known) for name in re.findall(IDENTIFIER, part.text)) and not re.search(
             r"[$`\"'\\]", part.text
         )
     if isinstance(part, Variable):

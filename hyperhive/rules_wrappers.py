@@ -2,15 +2,14 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from hyperhive.rules_values import ANY, MANY, MARKS
 
 MARKED = re.compile(f"[{MARKS}]")
 
 
-@dataclass(frozen=True)
-class Runs:
+class Runs(NamedTuple):
     """What a program starts in turn, and what of it wants a rule that spells it."""
 
     commands: tuple[tuple[str, ...], ...] = ()
@@ -19,8 +18,7 @@ class Runs:
     variables: tuple[str, ...] = ()  # NAME=value that it sets for them
 
 
-@dataclass(frozen=True)
-class Wrapper:
+class Wrapper(NamedTuple):
     flags: str = ""
     takes: str = ""  # options with a value, attached or as the next word
     words: int = 0  # before the command
@@ -46,11 +44,9 @@ WRAPPERS = {
     ),
 }
 SHELLS = ("bash", "sh", "dash", "rbash")
-ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=", re.ASCII)
+ASSIGNMENT = r"(?a)[A-Za-z_][A-Za-z0-9_]*="
 # dash reads these otherwise than bash, or not at all.
-NOT_POSIX = re.compile(
-    r"(?<!\$)\(\(|\[\[|\$'|&>|\|&|[<>]\(|<<<|=\(|\bfunction\b|\bcoproc\b|\bselect\b|\{\w+\}[<>]|;;?&"
-)
+NOT_POSIX = r"(?<!\$)\(\(|\[\[|\$'|&>|\|&|[<>]\(|<<<|=\(|\bfunction\b|\bcoproc\b|\bselect\b|\{\w+\}[<>]|;;?&"
 
 
 def unwrap(words: Sequence[str]) -> Runs | None:
@@ -69,7 +65,7 @@ def unwrap(words: Sequence[str]) -> Runs | None:
         if not option(rest, found, options):
             return Runs(hazard=f"{name} {rest[0]}")
     variables = []
-    while name == "env" and rest and ASSIGNMENT.match(rest[0]):
+    while name == "env" and rest and re.match(ASSIGNMENT, rest[0]):
         variables.append(rest.pop(0))
     before, rest = rest[: found.words], rest[found.words :]
     if any(MARKED.search(word) for word in before) or (rest and rest[0].startswith(ANY)):
@@ -129,6 +125,6 @@ def text_of_shell(name: str, rest: Sequence[str]) -> Runs:
         rest = rest[1:]
     if not rest or MARKED.search(rest[0]) or rest[0].startswith(("-", "+")):
         return Runs(hazard=f"{name} -c with a text that cannot be told")
-    if name != "bash" and NOT_POSIX.search(rest[0]):
+    if name != "bash" and re.search(NOT_POSIX, rest[0]):
         return Runs(hazard=f"{name} -c with what only bash understands")
     return Runs(scripts=(rest[0],))
