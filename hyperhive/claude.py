@@ -117,15 +117,18 @@ def arguments(setup: Setup) -> list[str]:
     return [*line, "--allowedTools", *rules(setup.agent)]
 
 
-def settings(setup: Setup) -> dict[str, Any]:
-    """Before each command its judge, if there are rules for commands."""
+def judge(setup: Setup) -> str:
+    """The command that judges those of the agent, if there are rules for them."""
     if rules_match.anything(setup.agent.allow) or not rules_match.patterns(setup.agent.allow):
-        return {}
-    judge = [setup.rules, f"{setup.config}/{FILE}", setup.socket, setup.invocation]
+        return ""
+    words = [setup.rules, f"{setup.config}/{FILE}", setup.socket, setup.invocation]
     # Only 2 keeps the CLI from going on: a judge that crashes, or is not there, must not let anything pass.
-    command = f"{shlex.join(judge)} || {{ echo '{NO_JUDGE}' >&2; exit 2; }}"
-    hook = {"type": "command", "command": command, "timeout": JUDGING}
-    return {"hooks": {"PreToolUse": [{"matcher": "Bash", "hooks": [hook]}]}}
+    return f"{shlex.join(words)} || {{ echo '{NO_JUDGE}' >&2; exit 2; }}"
+
+
+def settings(setup: Setup) -> dict[str, Any]:
+    hook = {"type": "command", "command": judge(setup), "timeout": JUDGING}
+    return {"hooks": {"PreToolUse": [{"matcher": "Bash", "hooks": [hook]}]}} if judge(setup) else {}
 
 
 def environment(setup: Setup) -> dict[str, str]:
@@ -142,7 +145,12 @@ def environment(setup: Setup) -> dict[str, str]:
         # above the longest recv
         "MCP_TOOL_TIMEOUT": "240000",
     }
-    return dict(os.environ) | proxy | quiet
+    return dict(os.environ) | proxy | quiet | judged(setup)
+
+
+def judged(setup: Setup) -> dict[str, str]:
+    shell = Path(setup.rules).with_name("hive-bash")
+    return {"CLAUDE_CODE_SHELL": os.fspath(shell)} if judge(setup) else {}
 
 
 class Claude:

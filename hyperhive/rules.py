@@ -14,7 +14,17 @@ from hyperhive import (
 )
 from hyperhive.rules_match import Pattern, anything, matching, nearest, patterns, show
 from hyperhive.rules_tree import Block, Node, Redirection, Script, Simple, Unreadable
-from hyperhive.rules_values import COUNT, Values, arguments, scripts_of, texts, values, walk, words_of
+from hyperhive.rules_values import (
+    COUNT,
+    UNTOLD,
+    Values,
+    arguments,
+    scripts_of,
+    texts,
+    values,
+    walk,
+    words_of,
+)
 from hyperhive.rules_wrappers import MARKED, SHELLS, Runs
 
 TEXT_MAX = 300  # characters of each part of a denial
@@ -41,7 +51,7 @@ def judge(command: str, allow: Sequence[str], cwd: str = "/state") -> Denial | N
     """None: every command in it is allowed."""
     if anything(allow):
         return None
-    found = judge_text(command, Context(tuple(patterns(allow)), {}, {}, (cwd,)))
+    found = judge_text(command, Context(tuple(patterns(allow)), UNTOLD, {}, (cwd,)))
     return found and Denial(*(clip(each) for each in (found.part, found.rule, found.nearest)))
 
 
@@ -61,7 +71,7 @@ def judge_text(text: str, outer: Context, *, inside: bool = False) -> Denial | N
     if inside and not rules_builtins.quiet(script):
         return Denial(text, "what eval or trap runs must not set variables, functions or the folder")
     # Of a shell within another one it is not known what it has been given.
-    known = values(script) if not outer.depth else {}
+    known = values(script) if not outer.depth else UNTOLD
     folders = rules_builtins.folders(script, known, outer.folders)
     functions = outer.functions if inside else defined(script)
     return next(denials(script, Context(outer.rules, known, functions, folders, outer.depth + 1)), None)

@@ -4,6 +4,7 @@ import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from hyperhive.rules_tree import (
     Assignment,
@@ -30,7 +31,16 @@ POSSIBLE_MAX = 12  # values that a word may have before we give up counting
 HOME = "/home/agent"
 NUMBER = re.compile(rf"[-0-9{COUNT}]*")
 
-Values = Mapping[str, frozenset[str]]
+
+class Values(NamedTuple):
+    """What the variables of a shell may hold."""
+
+    known: Mapping[str, frozenset[str]]
+    assigned: frozenset[str]
+    fresh: bool  # nothing but the environment was there before
+
+
+UNTOLD = Values({}, frozenset(), False)
 
 
 def walk(script: Script) -> Iterator[Node]:
@@ -158,14 +168,14 @@ def by_sum(word: Word) -> Iterator[tuple[str, list[Word] | None]]:
 
 
 def values(script: Script) -> Values:
-    """What each variable may hold, wherever in the script one looks; a name that is missing: anything."""
+    """What each variable may hold, wherever in the script one looks."""
     todo: dict[str, list[list[Word] | None]] = {}
     for name, words in assigned(script):
         todo.setdefault(name, []).append(words)
-    known: dict[str, frozenset[str]] = {}
+    known = Values({}, frozenset(todo), True)
     for _ in range(3):  # a variable may be set from others; only those are used of which all is known
-        new = {name: found for name, given in todo.items() if (found := finite(name, given, known))}
-        known.update(new)
+        found = {name: finite(name, given, known) for name, given in todo.items()}
+        known = known._replace(known={name: each for name, each in found.items() if each})
     return known
 
 
@@ -214,9 +224,9 @@ def texts_of(part: Part, known: Values, *, split: bool, first: bool) -> list[str
         return [mark] if (mark := tame(part.script)) else unknown
     if part.plain and part.name == "HOME":
         return [HOME]  # it must not be set to anything else
-    if not part.plain or part.name not in known:
+    if not part.plain or part.name not in known.known:
         return unknown
-    options = sorted(known[part.name])
+    options = sorted(known.known[part.name])
     return unknown if loose and any(re.search(r"[\s*?\[]", each) for each in options) else options
 
 

@@ -97,5 +97,7 @@ def countable(part: Part, known: Values) -> bool:
 
 
 def counts(name: str, known: Values) -> bool:
-    found = known.get(name)
-    return found is not None and all(NUMBER.fullmatch(each) for each in found)
+    if name in known.known:
+        return all(NUMBER.fullmatch(each) for each in known.known[name])
+    # One that is never set counts as 0.
+    return known.fresh and name not in known.assigned and name not in os.environ

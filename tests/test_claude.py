@@ -1,5 +1,6 @@
 """What agent.toml grants, as the real CLI understands it when it is started as the harness starts it."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -81,14 +82,14 @@ def setup(folder: Path, model: Rehearsal, toml: str) -> claude.Setup:
     )
 
 
-def said(folder: Path, model: Rehearsal, toml: str, text: str) -> str:
+def said(folder: Path, model: Rehearsal, toml: str, text: str, given: claude.Setup | None = None) -> str:
     """The answer to one message."""
-    it = setup(folder, model, toml)
+    it = given or setup(folder, model, toml)
     claude.write_files(it)
     message = {"type": "user", "message": {"role": "user", "content": [{"type": "text", "text": text}]}}
     done = subprocess.run(
         claude.arguments(it),
-        env=endpoints.cli_env(folder / "home", model.url),
+        env=endpoints.cli_env(folder / "home", model.url, **claude.judged(it)),
         cwd=folder / "home",
         input=json.dumps(message) + "\n",
         stdout=subprocess.PIPE,
@@ -129,6 +130,24 @@ def test_only_what_is_listed_is_allowed(
     home = tmp_path / "home"
     assert wanted in said(tmp_path, model, toml, call.format(home=home))
     assert (home / "made").exists() == (wanted == "made")
+
+
+def test_a_file_of_the_agents_home_gives_no_allowed_command_another_meaning(
+    model: Rehearsal, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    (home / ".claude").mkdir(parents=True)
+    for name in (".bashrc", ".profile", ".bash_profile"):
+        (home / name).write_text("git() { touch made; }\nshopt -s expand_aliases\nalias git='touch made'\n")
+    (home / ".claude/settings.json").write_text('{"disableAllHooks": true}')
+    assert "git version" in said(tmp_path, model, GIT, "Bash git --version")
+    assert "Not allowed: touch made" in said(tmp_path, model, GIT, "Bash touch made")
+    assert not (home / "made").exists()
+
+
+def test_without_its_judge_no_command_is_run(model: Rehearsal, tmp_path: Path) -> None:
+    lost = dataclasses.replace(setup(tmp_path, model, GIT), rules="/nowhere/hive-rules")
+    assert "no command is allowed" in said(tmp_path, model, GIT, "Bash git --version", lost)
 
 
 def test_prompt_md_and_claude_md_follow_the_hives_own_prompt(model: Rehearsal, tmp_path: Path) -> None:

@@ -1,0 +1,78 @@
+"""What the judge allows, a real bash runs as the judge has read it, in a root of its own."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hyperhive.rules import judge
+from tests.hive import ROOT
+from tests.rules_scripts import Scripts
+
+DOUBLES = ROOT / "tests/doubles"
+ALLOW = ["Bash(ok *)", "Bash(no *)", "Bash(wc *)"]
+FREE = {"ok", "no"}
+Run = Callable[[str], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """Of a script: what it ran, and what it wrote where it must not."""
+    root = tmp_path_factory.mktemp("root")
+    (root / "bin").mkdir()
+    stub = root / "bin/ok"
+    subprocess.run(["cc", "-O1", "-o", stub, DOUBLES / "stub.c"], check=True)
+    for name in ("no", "evil", "unknown"):
+        os.link(stub, root / "bin" / name)
+    cage = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child"]
+    with subprocess.Popen(
+        [*cage, "/usr/bin/python3", DOUBLES / "bash_cage.py", root],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        stdin, stdout = process.stdin, process.stdout
+        assert stdin and stdout
+
+        def ask(script: str) -> dict[str, Any]:
+            print(json.dumps(script), file=stdin, flush=True)
+            found: dict[str, Any] = json.loads(stdout.readline())
+            return found
+
+        yield ask
+        stdin.close()
+
+
+def broken(found: dict[str, Any]) -> list[str]:
+    """What was done against the rules."""
+    bad = [" ".join(words) for words in found["ran"] if Path(words[0]).name not in FREE]
+    return [*bad, *found["wrote"]]
+
+
+def fuzz(run: Run, seed: int, count: int) -> tuple[list[str], int]:
+    """Those that got past the judge, and how many were allowed."""
+    scripts, past, allowed = Scripts(seed), [], 0
+    while allowed < count:
+        script = scripts.script()
+        if judge(script, ALLOW) is None:
+            allowed += 1
+            if bad := broken(run(script)):
+                past.append(f"{script!r}: {bad}")
+    return past, allowed
+
+
+def test_the_cage_sees_what_is_run_and_written(run: Run) -> None:
+    found = run("ok a; $(echo evil) b; nowhere c; echo > /outside; f() { nowhere d; }; f > ../up")
+    assert found["ran"][:2] == [["ok", "a"], ["evil", "b"]]
+    assert [words[1:] for words in found["ran"][2:]] == [["nowhere", "c"], ["nowhere", "d"]]
+    assert found["wrote"] == ["/outside", "/up"]
+    assert run("true") == {"ran": [], "wrote": []}
+
+
+def test_nothing_gets_past_the_judge(run: Run) -> None:
+    past, _ = fuzz(run, seed=1, count=700)
+    assert not past
