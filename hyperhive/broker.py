@@ -15,9 +15,10 @@ from hyperhive.alarm import Alarm
 from hyperhive.approvals import Effect
 from hyperhive.changes import Changes
 from hyperhive.commit import Given, Parked, Writer
-from hyperhive.connection import Connection, peer_uid
+from hyperhive.connection import Connection
 from hyperhive.live import Agent, Waiter
 from hyperhive.operations_turns import ordered, run_over, switched
+from hyperhive.peers import uid_of
 from hyperhive.problem import Problem
 from hyperhive.snapshot import Snapshots
 from hyperhive.stats import Stats
@@ -106,7 +107,7 @@ class Broker:
         if len(here) > (CONNECTIONS_MAX if here is self.operators else AGENT_CONNECTIONS_MAX):
             return "too-many"
         assert connection.transport
-        uid = peer_uid(connection.transport.get_extra_info("socket"))
+        uid = uid_of(connection.transport.get_extra_info("socket"))
         if agent and not agent.uid_base <= uid < agent.uid_base + UID_RANGE:
             return "forbidden"
         return ""

@@ -2,12 +2,11 @@
 
 import asyncio
 import select
-import socket
-import struct
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from hyperhive import wire
+from hyperhive.follow import follow
 from hyperhive.problem import Problem
 
 PENDING_MAX = 64  # requests of one connection that are not answered yet; then we stop reading
@@ -17,12 +16,6 @@ WRITE_MAX = 8 * 1024 * 1024  # bytes that a subscriber may lag behind
 ARRIVED = memoryview(bytearray(64 * 1024))
 
 Answer = Callable[["Connection", wire.Message], Awaitable[wire.Message]]
-
-
-def peer_uid(sock: socket.socket) -> int:
-    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    uid: int = struct.unpack("3i", credentials)[1]
-    return uid
 
 
 class Request:
@@ -66,6 +59,7 @@ class Connection(asyncio.BufferedProtocol):
         self.opened = opened
         self.lost = lost
         self.transport: asyncio.Transport | None = None
+        self.unfollow: Callable[[], None] = lambda: None
         self.buffer = bytearray()
         self.pending = 0
         self.reading = True
@@ -73,6 +67,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
+        self.unfollow = follow(transport.get_extra_info("socket"), transport.abort)
         refusal = self.opened(self)
         if refusal:
             self.refuse(Problem(refusal, "this connection is not accepted here"))
@@ -168,4 +163,5 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
+        self.unfollow()
         self.lost(self)

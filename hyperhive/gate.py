@@ -13,6 +13,7 @@ from systemd.daemon import listen_fds, notify
 
 from hyperhive import addresses, gate_account, gate_upstream, http1, peers, settings
 from hyperhive.agent_toml import MEMORY
+from hyperhive.follow import follow
 from hyperhive.gate_account import Account, Denied, Limits
 from hyperhive.gate_egress import Egress
 from hyperhive.gate_passage import BETWEEN, Passage
@@ -34,17 +35,20 @@ class Gate:
         self.accounts: dict[str, Account] = {}
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        account = self.admit(peers.uid_of(writer.get_extra_info("socket")), writer)
+        sock = writer.get_extra_info("socket")
+        account = self.admit(peers.uid_of(sock), writer)
         if not account:
             writer.close()
             return
         client = http1.Connection(h11.SERVER, reader, writer, BETWEEN)
         account.connections += 1
+        unfollow = follow(sock, writer.transport.abort)
         try:
             await Passage(client, account, self.model, self.out).run()
         except (ConnectionError, TimeoutError):
             pass  # the peer is gone or takes nothing, and there is nobody to tell
         finally:
+            unfollow()
             await client.close()
             account.closed()
 

@@ -22,12 +22,12 @@ from hyperhive import (
     operations_web,
     orders,
     overview,
+    peers,
     replies,
     runs,
     snapshot,
     wire,
 )
-from hyperhive.connection import peer_uid
 from hyperhive.problem import Problem
 from hyperhive.store import TOOL, as_mail
 
@@ -60,7 +60,7 @@ def answer(broker: Broker, connection: Connection, message: wire.Message) -> Awa
 def is_root(connection: Connection) -> bool:
     """Or the broker's own user, who can write the databases without asking."""
     assert connection.transport
-    return peer_uid(connection.transport.get_extra_info("socket")) in (0, os.getuid())
+    return peers.uid_of(connection.transport.get_extra_info("socket")) in (0, os.getuid())
 
 
 def operation_of(broker: Broker, connection: Connection, op: str) -> Operation | None:

@@ -54,49 +54,6 @@ def test_it_is_a_comfortable_place_to_work(comfort: dict[str, str], name: str) -
     assert comfort[name].startswith(EXPECTED[name]), comfort[name]
 
 
-# Each prints what it could do; a closed door prints nothing or an error.
-FORBIDDEN = {
-    "write to /usr": "touch /usr/x && echo OPEN",
-    "remount /usr": "mount -o remount,rw /usr && echo OPEN",
-    "write to /config": "touch /config/x && echo OPEN",
-    "write to /etc/passwd": "echo x >> /etc/passwd && echo OPEN",
-    "other agents": "for d in /var/lib/hyperhive /run/hyperhive/agents; do ls $d/*; done && echo OPEN",
-    "sockets of the operator": "find /run /var -name '*r.sock' -o -name 'system.sock' | grep . && echo OPEN",
-    "D-Bus": "find /run /var -name 'system_bus_socket' | grep . && echo OPEN",
-    "journal": "find /run /var -path '*journal*' | grep . && echo OPEN",
-    "credential": "cat /etc/hyperhive/credentials/model-key && echo OPEN",
-    "shadow": "cat /etc/shadow && echo OPEN",
-    "homes of the host": "for d in /root /home/*/.ssh /srv /opt; do ls -A $d | grep . && echo OPEN; done",
-    "processes of the host": "ps -e -o args= | grep -v grep | grep -q hive-broker && echo OPEN",
-    "device": "mknod /tmp/sda b 8 0 && cat /tmp/sda > /dev/null && echo OPEN",
-    "raw socket": "python3 -c 'import socket as s; s.socket(s.AF_INET, s.SOCK_RAW, 1)' && echo OPEN",
-    "packet": "curl --silent --noproxy '*' --max-time 3 http://192.0.2.1/ && echo OPEN",
-    "gate to elsewhere": "curl --silent --fail --proxy 127.0.0.1:3128 http://192.0.2.1/ && echo OPEN",
-    "new user namespace": "unshare --user --map-root-user mount -t tmpfs tmpfs /mnt && echo OPEN",
-    "sysctl": "echo 1 > /proc/sys/kernel/panic && echo OPEN",
-    "chown": "touch /tmp/c && chown 12345 /tmp/c && echo OPEN",
-}
-
-
-@pytest.fixture(scope="module")
-def tried(crew: Crew) -> dict[str, str]:
-    crew.run("sh", "-c", "umask 077; echo sk-secret-of-the-host > /etc/hyperhive/credentials/model-key")
-    script = "\n".join(f"echo '=== {name}'; ( {command} )" for name, command in FORBIDDEN.items())
-    script += "\necho '=== environment'; env; cat /proc/*/environ | tr '\\0' '\\n'"
-    parts = re.split(r"^=== (.*)\n", crew.bash("ada", script), flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
-
-
-@pytest.mark.parametrize("name", FORBIDDEN)
-def test_a_door_is_closed(tried: dict[str, str], name: str) -> None:
-    assert "OPEN" not in tried[name]
-
-
-def test_no_credential_in_any_environment(tried: dict[str, str]) -> None:
-    assert "ANTHROPIC_API_KEY=added-by-hive-gate" in tried["environment"]
-    assert "sk-secret" not in tried["environment"]
-
-
 def test_the_cages_root_is_an_unprivileged_user(crew: Crew) -> None:
     base = crew.call("show", agent="ada")["agent"]["uid_base"]
     said = crew.bash(
