@@ -10,6 +10,7 @@ from collections import Counter
 from hyperhive import (
     ctl_backup,
     ctl_change,
+    ctl_denials,
     ctl_ends,
     ctl_mail,
     ctl_show,
@@ -97,6 +98,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("agent", metavar="AGENT")
     verb("top", top, "watch the agents, live; q ends it")
     ctl_change.add(verb)
+    ctl_denials.add(verb)
     ctl_mail.add(verb)
     ctl_ends.add(verb)
     ctl_turns.add(verb)

@@ -7,7 +7,6 @@ import hashlib
 import json
 import re
 import time
-from typing import Any
 
 from hyperhive import agent_toml, approvals, names, wire
 from hyperhive.problem import Problem
@@ -24,6 +23,18 @@ STATE = f"""case when {BECAME} = 'deployed' then 'allowed' when dismissed then '
     when {BECAME} in ('pending', 'approved', 'applying') then 'asked' else 'open' end"""
 SELECT = f"select d.*, {STATE} as state from denial d"  # noqa: S608
 OPEN = f"not dismissed and {BECAME} is not 'deployed'"
+# How rules of hive-rules(8) begin, which are sentences.
+KINDS = {
+    "no-rule": "no rule allows it",
+    "hazard": "it could run or write more than it shows",
+    "unreadable": "it cannot be read",
+    "variable": "setting ",
+    "write": "it would write|where it would write|a path that goes up",
+    "network": "bash would open a network",
+}
+CURED = ("no-rule", "hazard")  # by a rule for just that
+PROGRAM = r"[A-Za-z0-9_][\w.+-]{0,39}"
+VERB = r"[a-z][\w-]*"
 # Programs of which the next word says what they do: a rule is for that, not for its arguments.
 SPEAKERS = set(
     "apt apt-get bun cargo composer conda docker dotnet flatpak gem gh git go gradle helm hg kubectl make"
@@ -36,9 +47,12 @@ def keep(store: Store, agent: str, said: dict[str, str]) -> Row:
     kept: Row = {key: clipped(said[key], most) for key, most in SIZES.items()}
     same = json.dumps([kept[key] for key in ("tool", "command", "part", "rule")])
     kept |= {"agent": agent, "digest": hashlib.sha256(same.encode()).digest(), "first_at": now()}
+    kept |= dict(zip(("program", "kind"), for_analysts(kept), strict=True))
     insert = f"""insert into denial as d(
-            agent, digest, tool, command, part, rule, nearest, first_at, last_at)
-        values (:agent, :digest, :tool, :command, :part, :rule, :nearest, :first_at, :first_at)
+            agent, digest, tool, command, part, rule, nearest, program, kind, first_at, last_at
+        ) values (
+            :agent, :digest, :tool, :command, :part, :rule, :nearest, :program, :kind, :first_at, :first_at
+        )
         on conflict do update set count = count + 1, last_at = excluded.last_at, nearest = excluded.nearest,
             request = iif({BECAME} = 'deployed', null, request) returning *"""  # noqa: S608
     row = dict(store.db.execute(insert, kept).fetchone())
@@ -90,9 +104,13 @@ def shown(row: Row) -> Row:
 
 def pattern(row: Row) -> str:
     """The narrowest that would be of use again: what the page's field begins with."""
-    words = row["part"].split()
-    wide = len(words) > 2 and words[0] in SPEAKERS and re.fullmatch(r"[a-z][\w-]*", words[1])
-    on = f"{words[0]} {words[1]} *" if wide else " ".join(words)
+    words, kind = row["part"].split(), kind_of(row["rule"])
+    if kind not in CURED or not words or "…" in words[0]:
+        return ""
+    # What was not known is any text; a star that was there is one.
+    on = " ".join(words).replace("*", "\\*").replace("…", "*")
+    if kind == "no-rule" and len(words) > 2 and words[0] in SPEAKERS and re.fullmatch(VERB, words[1]):
+        on = f"{words[0]} {words[1]} *"
     found = f"{row['tool']}({on})"
     return found if is_pattern(found) else ""
 
@@ -146,11 +164,12 @@ def dismiss(store: Store, ids: list[int]) -> list[Row]:
     return found
 
 
-def for_analysts(row: dict[str, Any]) -> tuple[str, str]:
-    """The program and the rule: a command may hold a secret, so nothing else goes where others read."""
-    words = row["part"].split() or [""]
-    program = words[0].rpartition("/")[2]
-    return (
-        program if re.fullmatch(r"[A-Za-z0-9_][\w.+-]{0,39}", program, re.ASCII) else "",
-        row["rule"] if re.fullmatch(r"[a-z][a-z0-9-]{0,39}", row["rule"], re.ASCII) else "other",
-    )
+def kind_of(rule: str) -> str:
+    return next((kind for kind, says in KINDS.items() if re.match(says, rule)), "other")
+
+
+def for_analysts(row: Row) -> tuple[str, str]:
+    """The program and the kind of rule: a command may hold a secret, so no more goes where others read."""
+    kind, words = kind_of(row["rule"]), row["part"].split() or [""]
+    program = words[0].rpartition("/")[2] if kind in CURED else ""  # of others it may be any text
+    return (program if re.fullmatch(PROGRAM, program, re.ASCII) else "", kind)

@@ -37,10 +37,11 @@ async def denied(broker: Broker, connection: Connection, message: wire.Message) 
     if not agent.denials.take(1):
         raise Problem("too-many", f"{agent.name} reports more denials than are written down")
     row = await broker.writer.do(lambda: denials.keep(broker.store, agent.name, said))
-    program, rule = denials.for_analysts(row)
-    broker.publish("command_denied", id=row["id"], agent=agent.name, count=row["count"])
-    text = f"{agent.name} may not run {program or 'a command'}: {rule}"
-    fields = {"HIVE_TURN": agent.turn, "HIVE_DENIAL": row["id"], "HIVE_PROGRAM": program, "HIVE_RULE": rule}
+    about = {key: row[key] for key in ("id", "program", "kind", "count")}
+    broker.publish("command_denied", agent=agent.name, **about)
+    text = f"{agent.name} may not run {row['program'] or 'a command'}: {row['kind']}"
+    fields = {"HIVE_TURN": agent.turn, "HIVE_DENIAL": row["id"]}
+    fields |= {"HIVE_PROGRAM": row["program"], "HIVE_RULE": row["kind"]}
     facts.log("command_denied", text, agent=agent.name, notice=True, **fields)
     return {"denial": row["id"], "count": row["count"]}
 
@@ -81,7 +82,7 @@ async def allow(broker: Broker, connection: Connection, message: wire.Message) -
         if not found or ids(denials.ground(store, name)) != ids(found[:2]):
             raise Problem("busy", f"{name} was changed meanwhile: ask again")
         about = fields | {"note": f"{fields['note']}: {note}" if note else fields["note"]}
-        row = approvals.add(store, about, connection.who, operations_change.ttl(message), effect)
+        row = approvals.add(store, about, connection.who, approvals.TTL, effect)
         answer = operations_change.waits(row, effect)
         denials.asked(store, row["id"], answer["superseded"], number)
         return answer, effect

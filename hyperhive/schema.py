@@ -247,3 +247,11 @@ def denials(db: Database) -> None:
         create index denial_age on denial(last_at);
         create index denial_request on denial(request) where request is not null;
     """)
+
+
+@migrations()
+def denials_for_analysts(db: Database) -> None:
+    db.executescript("""
+        alter table denial add column program text not null default '';
+        alter table denial add column kind text not null default 'other';
+    """)

@@ -39,6 +39,7 @@ ALL = {
     "dead": Series("sum", "messages", "mail to it that was given up"),
     "wake_ms": Series("spread", "ms", "from the byte in the FIFO to the harness's hello"),
     "crashes": Series("sum", "crashes", "crashes of its unit; of the hive as a whole, all crashes"),
+    "commands_denied": Series("sum", "commands", "commands that its rules did not allow"),
     "denials": Series("sum", "requests", "requests that the operator denied"),
     "approvals_pending": Series("last", "requests", "requests that wait for the operator"),
     "approvals_oldest_ms": Series("last", "ms", "age of the request that waits longest"),

@@ -100,3 +100,14 @@ def totals(db: Database) -> None:
         insert into stats_spread_6h select agent, ts / 21600000 * 21600000, key, step, sum(count)
             from stats_spread group by key, agent, 2, step;
     """)
+
+
+@migrations()
+def commands_denied(db: Database) -> None:
+    db.executescript("""
+        create table commands_denied(
+            id integer primary key, agent text not null, program text not null, rule text not null,
+            count integer not null, first_at text not null, last_at text not null
+        ) strict;
+        create index commands_denied_last on commands_denied(last_at);
+    """)

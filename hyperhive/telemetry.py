@@ -38,6 +38,7 @@ class Noted:
     requests: list[int] = field(default_factory=list)
     questions: list[int] = field(default_factory=list)
     runs: list[str] = field(default_factory=list)
+    denied: list[tuple[int, str, int]] = field(default_factory=list)
     starts: list[tuple[str, str, str, int | None]] = field(default_factory=list)
     points: list[tuple[str, str, str, str, int, float]] = field(default_factory=list)
 
@@ -75,6 +76,9 @@ class Telemetry:
             "approval": lambda fields: self.noted.requests.append(fields["id"]),
             "question": lambda fields: self.noted.questions.append(fields["id"]),
             "question_answered": lambda fields: self.noted.questions.append(fields["id"]),
+            "command_denied": lambda fields: self.noted.denied.append(
+                (fields["id"], fields["agent"], clock())
+            ),
             "container_crash": lambda fields: self.noted.runs.append(fields["invocation"]),
             "quarantined": lambda fields: self.noted.runs.append(fields["invocation"]),
         }

@@ -60,6 +60,8 @@ AS_IN_HIVE_DB = """
         deploy integer);
     create table hive.question(id integer primary key, asker text, asked text, asked_at text,
         expires_at text, answered_at text, state text);
+    create table hive.denial(id integer primary key, agent text, program text, kind text, count integer,
+        first_at text, last_at text);
     create table hive.run(invocation text primary key, agent text, unit text, ended_at text, event text,
         detail text);
 """
@@ -78,7 +80,7 @@ class Crew:
         self.notes = dict.fromkeys(self.names, 400)
         self.until = dict.fromkeys(self.names, 0)  # when its last turn ended
         self.invocation = {name: self.hex() for name in self.names}
-        self.message = self.request = self.question = 0
+        self.message = self.request = self.question = self.denial = 0
         self.forget()
 
     def forget(self) -> None:
@@ -86,6 +88,8 @@ class Crew:
         self.messages: list[tuple[Any, ...]] = []
         self.requests: list[tuple[Any, ...]] = []
         self.questions: list[tuple[Any, ...]] = []
+        self.denials: list[tuple[Any, ...]] = []
+        self.denied: list[tuple[int, str, int]] = []
         self.runs: list[tuple[Any, ...]] = []
         self.starts: list[tuple[str, str, str, int]] = []
         self.points: list[tuple[str, str, str, str, int, float]] = []
@@ -211,6 +215,13 @@ class Crew:
             answered = None if self.dice.random() < 0.1 else stamp(end)
             asked = (self.question, who, "operator", stamp(at), None, answered)
             self.questions.append((*asked, "answered" if answered else "open"))
+            self.deny(who, at)
+
+    def deny(self, who: str, at: int) -> None:
+        self.denial += 1
+        program, kind = self.dice.choice((("curl", "no-rule"), ("make", "no-rule"), ("", "write")))
+        self.denials.append((self.denial, who, program, kind, 1, stamp(at), stamp(at)))
+        self.denied.append((self.denial, who, at))
 
 
 def write(db: sqlite3.Connection, crew: Crew) -> None:
@@ -220,6 +231,7 @@ def write(db: sqlite3.Connection, crew: Crew) -> None:
         ("hive.message", crew.messages),
         ("hive.request", crew.requests),
         ("hive.question", crew.questions),
+        ("hive.denial", crew.denials),
         ("hive.run", crew.runs),
     ):
         db.execute(f"delete from {table}")
@@ -235,6 +247,7 @@ def write(db: sqlite3.Connection, crew: Crew) -> None:
         "questions": [row[0] for row in crew.questions],
         "runs": [row[0] for row in crew.runs],
         "starts": crew.starts,
+        "denied": crew.denied,
         "points": crew.points,
     }
     given = {name: json.dumps(each) for name, each in given.items()}

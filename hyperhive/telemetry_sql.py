@@ -1,9 +1,9 @@
 """What one batch of telemetry writes into stats.db: SQL from end to end, as Python would hold up the mail.
 
 `hive` is hive.db, which is only read. Given are JSON lists: :touched (ids of mail), :delivered (id, agent,
-time), :turns (agent, number), :requests, :questions, :runs (invocations), :starts (invocation, agent, time,
-hello_ms), :points (kind, unit, key, agent, ts, value); and :now (ms), and :catch_up: take what an earlier
-broker, or a disk that was full, left out.
+time), :turns (agent, number), :requests, :questions, :denied (id, agent, ts), :runs (invocations), :starts
+(invocation, agent, time, hello_ms), :points (kind, unit, key, agent, ts, value); and :now (ms), and
+:catch_up: take what an earlier broker, or a disk that was full, left out.
 """
 
 from hyperhive.series import HOUR, PER_DOUBLING, SIX_HOURS
@@ -132,6 +132,11 @@ POINTS = (
     insert into fresh select 'sum', 'requests', 'denials', '', {ms("decided_at")}, 1 from hive.request
     where {ASKED} and state = 'denied' and id not in (select id from approvals where state = 'denied') {ADD}
     """,
+    """
+    insert into fresh
+    select 'sum', 'commands', 'commands_denied', value ->> 1, value ->> 2, count(*)
+    from json_each(:denied) group by 4, 5
+    """,
     crashes("''"),
     crashes("agent", "agent is not null"),
     """
@@ -179,6 +184,12 @@ RECORDS = (
     """
     insert or replace into questions select id, asker, asked, asked_at, expires_at, answered_at, state
     from hive.question where :catch_up or id in (select value from json_each(:questions))
+    """,
+    """
+    insert or replace into commands_denied(id, agent, program, rule, count, first_at, last_at)
+    select id, agent, program, kind, count, first_at, last_at from hive.denial
+    where id in (select value ->> 0 from json_each(:denied)) or (:catch_up
+        and last_at > coalesce((select max(last_at) from commands_denied), ''))
     """,
     f"""
     insert into crashes select invocation, coalesce(agent, ''), unit, ended_at, event, detail ->> 'result',
@@ -250,6 +261,7 @@ OLD = (
     "delete from messages where sent_at < :at and id < (select max(id) from messages)",
     "delete from questions where asked_at < :at and state != 'open'",
     "delete from crashes where at < :at",
+    "delete from commands_denied where last_at < :at",
     "delete from starts where at < :at",
 )
 OLD_POINTS = "delete from stats where key = ? and agent = ? and ts < ?"

@@ -26,6 +26,7 @@ STATUS = {
     "unknown-request": 404,
     "unknown-message": 404,
     "unknown-loose-end": 404,
+    "unknown-denial": 404,
     "unknown-deploy": 404,
     "unknown-session": 404,
     "wrong-method": 405,

@@ -105,6 +105,23 @@ ACTIONS: dict[str, Action] = {
         "{agent} goes back: request {request}.",
         {"agent": AGENT, "deploy": Field("number", "which; the one before by default", optional=True)},
     ),
+    "allow": Action(
+        "allow",
+        "Ask for an agent that may use more.",
+        "Request {request} waits for your approval.",
+        {
+            "agent": AGENT,
+            "patterns": Field("texts", "for [tools] allow, as Bash(git *); the denial's own", optional=True),
+            "denial": Field("number", "which denial it is about", optional=True),
+            "note": NOTE,
+        },
+    ),
+    "dismiss": Action(
+        "dismiss",
+        "Show these denials no more.",
+        "Dismissed.",
+        {"ids": Field("numbers", "numbers of denials")},
+    ),
     "spawn": Action(
         "spawn",
         "Make an agent; the answer comes when it is there.",

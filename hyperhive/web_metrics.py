@@ -38,6 +38,7 @@ NAMES = {
     "dead": ("dead_messages", ""),
     "wake_ms": ("wake_seconds", ""),
     "crashes": ("crashes", ""),
+    "commands_denied": ("denied_commands", ""),
     "denials": ("denials", ""),
     "approvals_pending": ("approvals_pending", ""),
     "approvals_oldest_ms": ("approvals_oldest_seconds", ""),

@@ -49,6 +49,11 @@ LISTS: dict[str, tuple[str, str, dict[str, web_api.Field]]] = {
         "Requests to change agents, newest first.",
         {"state": web_api.Field("text", "as pending", optional=True), "agent": AGENT, **PAGED},
     ),
+    "denials": (
+        "denials",
+        "Commands that agents' rules did not allow, newest first.",
+        {"agent": AGENT, "all": web_api.Field("flag", "what is allowed or dismissed, too", optional=True)},
+    ),
     "history": (
         "turns",
         "An agent's turns and what happened in them, newest first.",
@@ -150,11 +155,19 @@ class Routes:
             shown = broker.call("show", agent=agent)
             history = broker.call("history", agent=agent, limit=RECENT)["history"]
             ends = broker.call("loose_ends", agent=agent)["loose_ends"]
+            denials = broker.call("denials", agent=agent)["denials"]
             mails = broker.call("mail", agent=agent, limit=RECENT)["messages"]
             config = running(broker, agent)
             turns = broker.call("turns", agent=agent, limit=TURNS, **query({"before": BEFORE}))["turns"]
         mails = [clipped(row) for row in mails]
-        lists = {"history": history, "ends": ends, "mails": mails, "turns": turns, "config": config}
+        lists = {
+            "history": history,
+            "denials": denials,
+            "ends": ends,
+            "mails": mails,
+            "turns": turns,
+            "config": config,
+        }
         return page("agent.tpl", state=self.state.look(), shown=shown, **lists)
 
     def request(self, number: int) -> HTTPResponse:

@@ -123,7 +123,7 @@ def changed(w: World) -> None:
 
 def allowed(w: World) -> None:
     """Two denials become one request, and what is not wanted is dismissed."""
-    said = {"tool": "Bash", "rule": "not-allowed", "nearest": ""}
+    said = {"tool": "Bash", "rule": "no rule allows it", "nearest": ""}
     one, two, _ = (
         w.ok("eve/tool", "denied", command=part, part=part, **said)["denial"]
         for part in ("make check", "make it", "make it")

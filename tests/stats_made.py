@@ -127,6 +127,11 @@ def fill_rest(db: sqlite3.Connection) -> None:
     decided = {"decided_by": "operator", "decided_at": at("09:01:00")}
     insert(db, "approvals", id=1, risk="higher", state="denied", **request | decided)
     insert(db, "approvals", id=2, risk="same", state="pending", **request)
+    denied = {"agent": "ada", "program": "curl", "rule": "no-rule", "first_at": at("09:00:00")}
+    insert(db, "commands_denied", id=1, count=4, last_at=at("10:00:00"), **denied)
+    insert(db, "commands_denied", id=2, count=1, last_at=at("09:30:00"), **denied)
+    denied |= {"agent": "bob", "program": "", "rule": "write"}
+    insert(db, "commands_denied", id=3, count=1, last_at=at("09:00:00"), **denied)
     asked = {"asker": "ada", "asked": "operator", "asked_at": at("09:00:00")}
     insert(db, "questions", id=1, state="answered", answered_at=at("09:00:30"), **asked)
     insert(db, "questions", id=2, state="open", **asked)

@@ -15,7 +15,7 @@ from tests.hivectl import run
 
 NAMES = {"AGENT", "NAME", "TO"}  # as a verb calls an argument that is a name
 OTHERS = {"NAME-AGAIN": "", "ID": "1", "N": "1", "FILE": "/nowhere/x"}
-OTHERS |= dict.fromkeys(["REASON", "BODY", "QUESTION", "TEXT", "MESSAGE"], "text")
+OTHERS |= dict.fromkeys(["PATTERN", "REASON", "BODY", "QUESTION", "TEXT", "MESSAGE"], "text")
 WANTED = {"remind": ["--in", "2h"]}
 ALLOWED = {("mail", "system")}  # it writes mail
 HOSTILE = [

@@ -1,10 +1,12 @@
 """Commands that were denied, over the broker's sockets: told by a cage, seen, allowed, dismissed."""
 
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
 
-from hyperhive import denials
+from hyperhive import denials, rules
 from tests.changing import asked, carry_out, draft, events, queued, spawned, tags, until
 from tests.hive import Hive, Peer
 
@@ -13,7 +15,7 @@ DENIAL = {
     "tool": "Bash",
     "command": "make check && git push",
     "part": "make check",
-    "rule": "not-allowed",
+    "rule": "no rule allows it",
     "nearest": "Bash(git *)",
 }
 
@@ -47,6 +49,22 @@ def test_the_same_is_counted(here: Hive, eve: Peer) -> None:
     assert here.operator().ask("state")["denials"] == [newest, oldest]
     (about,) = (row for row in here.operator().ask("agents")["agents"] if row["name"] == "eve")
     assert (about["denied"]["commands"], about["denied"]["part"]) == (2, "make check")
+
+
+def test_analysts_hear_of_it_without_the_command(here: Hive, eve: Peer) -> None:
+    private = "hunter-2"
+    for _ in range(2):
+        deny(eve, command=f"curl {private} x.org", part=f"curl {private} x.org")
+    deny(eve, command=f"git log > /{private}", part=f"> /{private}", rule="it would write outside /state")
+    deny(eve, part=private, rule=private)
+    since = {"since": "2026-01-01T00:00:00.000Z"}
+    series = here.operator().ask("stats", agent="eve", key="commands_denied", **since)["series"]
+    assert [sum(each["value"]) for each in series] == [4]
+    with closing(sqlite3.connect(here.state / "db/stats.db", timeout=20)) as db:
+        query = "select agent, program, rule, count, first_at <= last_at from commands_denied order by id"
+        wanted = [("eve", "curl", "no-rule", 2, 1), ("eve", "", "write", 1, 1), ("eve", "", "other", 1, 1)]
+        assert db.execute(query).fetchall() == wanted
+        assert not [line for line in db.iterdump() if private in line]
 
 
 def test_what_a_cage_says_has_its_limits(here: Hive, eve: Peer) -> None:
@@ -173,17 +191,27 @@ def test_a_dismissed_one_stays_away(here: Hive, eve: Peer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "pattern"),
+    ("command", "pattern", "about"),
     [
-        ("make check", "Bash(make check)"),
-        ("git push origin main", "Bash(git push *)"),
-        ("git -C / push origin", "Bash(git -C / push origin)"),
-        ("rm -rf build", "Bash(rm -rf build)"),
-        ("curl  https://example.org/x", "Bash(curl https://example.org/x)"),
-        ("echo (", ""),
-        ("", ""),
-        ("x" * 501, ""),
+        ("make check", "Bash(make check)", ("make", "no-rule")),
+        ("cd x && npm run test -- --watch=no", "Bash(npm run *)", ("npm", "no-rule")),
+        ("rm -rf build", "Bash(rm -rf build)", ("rm", "no-rule")),
+        ("rm -rf 'my build' '*'", "Bash(rm -rf 'my build' '\\*')", ("rm", "no-rule")),
+        ('curl "https://x.org/$1"', "Bash(curl https://x.org/*)", ("curl", "no-rule")),
+        ("git -c core.pager=less log", "Bash(git -c core.pager=less log)", ("git", "hazard")),
+        ("git log > /etc/motd", "", ("", "write")),
+        ("PATH=/tmp git log", "", ("", "variable")),
+        ("make 'a (b)'", "", ("make", "no-rule")),
+        ("$(git log)", "", ("", "other")),
+        ("git log 'x", "", ("", "unreadable")),
     ],
 )
-def test_the_narrowest_that_is_of_use(part: str, pattern: str) -> None:
-    assert denials.pattern({"tool": "Bash", "part": part}) == pattern
+def test_the_narrowest_that_is_of_use(command: str, pattern: str, about: tuple[str, str]) -> None:
+    """And with it the command is allowed, where there is one."""
+    allow = ["Bash(git *)", "Bash(cd *)"]
+    denial = rules.judge(command, allow)
+    assert denial
+    row = {"tool": "Bash", "part": denial.part, "rule": denial.rule}
+    assert denials.pattern(row) == pattern
+    assert denials.for_analysts(row) == about
+    assert not pattern or rules.judge(command, [*allow, pattern]) is None

@@ -69,6 +69,10 @@ WANTED: dict[str, list[tuple[Any, ...]]] = {
             JOURNAL["bob"],
         )
     ],
+    "commands_denied": [
+        ("ada", "curl", "no-rule", 5, 2, at("10:00:00"), "hivectl denials ada"),
+        ("bob", "", "write", 1, 1, at("09:00:00"), "hivectl denials bob"),
+    ],
     "context_before_compaction": [("ada", 2, at("10:00:00"), 1000, 100, 2)],
     "context_now": [("ada", 100, f"{DAY} 10:00:00")],
     "notes_growth": [("ada", 100, 150, 50)],

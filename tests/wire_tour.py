@@ -235,7 +235,7 @@ def changes(tour: Tour) -> None:
 def denials(tour: Tour) -> None:
     as_deployed(tour.here, "flo")
     tour.peers["flo"] = tour.here.agent("flo", "tool")
-    said = {"tool": "Bash", "command": "make && make it", "part": "make it", "rule": "not-allowed"}
+    said = {"tool": "Bash", "command": "make && make it", "part": "make it", "rule": "no rule allows it"}
     number = tour.ok("flo", "denied", **said, nearest="")["denial"]
     for who in ("operator", "manager"):
         tour.ok(who, "agents")

@@ -6,6 +6,9 @@
 % include("kept.tpl")
 % include("drafts.tpl")
 % include("approvals.tpl")
+% if state["denials"]:
+% include("denials.tpl", denials=state["denials"])
+% end
 % include("questions.tpl")
 % include("inbox.tpl")
 % include("flow.tpl")

@@ -81,6 +81,11 @@ def crash(hive: Hive, invocation: str, unit: str = UNIT) -> None:
     assert system.ask("event", event="container_crash", at=at, **about, **ending)["new"]
 
 
+def denied(peer: Peer, command: str, part: str = "", rule: str = "no rule allows it") -> int:
+    about = {"command": command, "part": part or command, "rule": rule, "nearest": "Bash(git *)"}
+    return int(peer.ask("denied", tool="Bash", **about)["denial"])
+
+
 def carried(hive: Hive, op: str, **fields: Any) -> None:
     """What the operator may have done without asking, done."""
     number = hive.operator().ask(op, **fields)["request"]
@@ -121,6 +126,8 @@ def fill(hive: Hive) -> dict[str, Peer]:
     turn(ada, 2, "timed-out", error="silent for 1800 s")
     happened(ada, 2, [("error", None, "the endpoint said nothing for 1800 s")])
     happened(ada, 3, WORK)
+    denied(ada, "cd src && make check", "make check")
+    denied(ada, "git log > /etc/motd", "> /etc/motd", "it would write outside /state, /home/agent and /tmp")
     ada.ask("progress", number=3, text="Edit src/parser.py", model="sonnet")
     talk(hive, manager, ada)
     return {"manager": manager, "ada": ada}
