@@ -9,6 +9,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from hyperhive import box_ports
 from hyperhive.problem import EX_CONFIG, Problem, run_main
 
 NETS = ("private", "host")
@@ -187,7 +188,7 @@ def make_devices(dev: Path) -> None:
         (dev / name).symlink_to(to)
 
 
-def mount_state(place: Place, root: Path) -> None:
+def mount_state(place: Place, root: Path, port: int) -> None:
     for name, to in {"lib": "var/lib/hyperhive", "journal": "var/log/journal"}.items():
         (root / to).mkdir(parents=True, exist_ok=True)
         mount(place.disk / name, root / to)
@@ -201,6 +202,7 @@ def mount_state(place: Place, root: Path) -> None:
     for unit in MASKED:
         (units / unit).symlink_to("/dev/null")
     write(units / "hive-box.target", TARGET)
+    box_ports.write_units(units, port)
 
 
 def enter(root: Path) -> None:
@@ -216,7 +218,7 @@ def enter(root: Path) -> None:
     mount("none", "/", "none", REC | SHARED)  # as nspawn does; without it LoadCredential= comes up empty
 
 
-def start(place: Place, ready: int) -> None:
+def start(place: Place, port: int, ready: int) -> None:
     os.setsid()
     os.umask(0o022)
     top = place.state / "root"
@@ -224,7 +226,7 @@ def start(place: Place, ready: int) -> None:
     root = top / "root"
     mount_root(place, top, root)
     mount_api(root)
-    mount_state(place, root)
+    mount_state(place, root, port)
     enter(root)
     for capability in LOST:
         libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
@@ -238,14 +240,14 @@ def start(place: Place, ready: int) -> None:
     os.execve(SYSTEMD, [SYSTEMD, *words, "systemd.condition-needs-update=yes"], environment)  # noqa: S606
 
 
-def boot(place: Place, net: str) -> int:
+def boot(place: Place, net: str, port: int) -> int:
     """Start the box's PID 1 in this process's control group; return its pid."""
     ours, theirs = os.pipe()
     private_mounts()
     unshare(NEWCGROUP | NEWUTS | NEWIPC | NEWPID | (NEWNET if net == "private" else 0))
     pid = os.fork()
     if pid == 0:
-        run_main(lambda: start(place, theirs))
+        run_main(lambda: start(place, port, theirs))
     os.close(theirs)
     if os.read(ours, 1) != b"1":
         _pid, status = os.waitpid(pid, 0)

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from hyperhive import boot
+from hyperhive import boot, box_ports
 from hyperhive.boot import Place
 from hyperhive.problem import EX_CONFIG, Problem
 
@@ -121,6 +121,11 @@ def ask(pid: int, *command: str) -> str:
     return done.stdout
 
 
+def page(pid: int) -> str:
+    listens = ask(pid, "systemctl", "show", "--property=Listen", "--value", box_ports.PAGE)
+    return f"http://{listens.split()[0]}"
+
+
 def is_active(pid: int) -> bool:
     return ask(pid, "systemctl", "is-active", TARGET).strip() == "active"
 
@@ -204,7 +209,7 @@ def wait_ready(pid: int, sock: socket.socket) -> bool:
             return True
 
 
-def start(place: Place, net: str) -> int:
+def start(place: Place, net: str, port: int) -> int:
     scope = [
         "systemd-run",
         "--scope",
@@ -213,7 +218,7 @@ def start(place: Place, net: str) -> int:
         f"--unit={place.name}",
         "--property=Delegate=yes",
     ]
-    program = [sys.executable, "-I", os.fspath(place.program), "boot", f"--net={net}"]
+    program = [sys.executable, "-I", os.fspath(place.program), "boot", f"--net={net}", f"--port={port}"]
     environment = os.environ | {"HIVE_BOX": os.fspath(place.state)}
     command = [*scope, *program] if has_systemd() else program
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE)
@@ -222,29 +227,37 @@ def start(place: Place, net: str) -> int:
     return int(done.stdout)
 
 
-def begin(place: Place, net: str) -> int:
+def begin(place: Place, net: str, port: int) -> int:
     """The other side of start(): this process becomes the box's first one."""
     if not has_systemd():
         cgroup = cgroup_of(place, place.state / "cgroup")
         cgroup.mkdir()
         (cgroup / "cgroup.procs").write_text("0")
-    print(boot.boot(place, net))
+    print(boot.boot(place, net, port))
     return 0
 
 
-def up(place: Place, net: str) -> int:
+def up(place: Place, net: str, port: int | None) -> int:
     check_machine(place)
     with locked(place):
         cgroup = cgroup_of(place, see_cgroups(place))
         pid = pid_of(cgroup)
         if pid and is_active(pid):
+            log.info("the page is at %s (hivectl url)", page(pid))
             log.info("already up, pid %d", pid)
             return 0
         clear(place, cgroup)
         prepare(place)
+        ports = box_ports.take(port)
+        first = box_ports.port_of(ports[0])
+        if net == "host":
+            box_ports.close(ports)  # the box's own units listen there
         with listen(place) as sock:
-            pid = start(place, net)
+            pid = start(place, net, first)
             ready = wait_ready(pid, sock)
+        if ready and net != "host":
+            box_ports.forward(inside(pid), ports)
+        box_ports.close(ports)
         return report(pid) if ready else explain(place, cgroup)
 
 
@@ -254,6 +267,7 @@ def report(pid: int) -> int:
     if failed:
         log.warning("failed in the box:\n%s", failed.rstrip())
     if is_active(pid):
+        log.info("the page is at %s (hivectl url)", page(pid))
         log.info("up, pid %d", pid)
         return 0
     units = [f"--unit={line.split()[0]}" for line in failed.splitlines()]
@@ -305,6 +319,7 @@ def status(place: Place) -> int:
     shown = ask(pid, "systemctl", "show", "--property=SystemState", "--property=UserspaceTimestamp")
     facts = dict(line.split("=", 1) for line in shown.splitlines())
     print(f"up since {facts['UserspaceTimestamp']}, pid {pid}, {facts['SystemState']} ({place.state})")
+    print(f"page at {page(pid)}")
     print(failed_units(pid), end="")
     return 0
 

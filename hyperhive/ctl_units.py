@@ -43,6 +43,19 @@ def active(units: Iterable[str]) -> list[str] | None:
     return [name.decode() for name, _, _, state, *_ in found if state not in (b"inactive", b"failed")]
 
 
+def page() -> str | None:
+    """Where hive-web.socket listens; None when the bus cannot be reached."""
+    from pystemd.dbusexc import DBusBaseError
+    from pystemd.systemd1 import Unit
+
+    try:
+        with Unit(b"hive-web.socket") as unit:
+            listens: list[tuple[bytes, bytes]] = unit.Socket.Listen
+    except DBusBaseError:
+        return None
+    return next(at.decode() for kind, at in listens if kind == b"Stream" and not at.startswith(b"/"))
+
+
 def state(agent: dict[str, Any], active: dict[str, str] | None) -> str:
     socket = active.get(agent["name"], "inactive") if active is not None else "active"
     if socket == "failed":

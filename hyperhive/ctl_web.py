@@ -3,13 +3,13 @@
 import argparse
 from pathlib import Path
 
-from hyperhive import ctl_text, settings
+from hyperhive import ctl_text, ctl_units, settings
 from hyperhive.ctl_text import Column, age, clock, line
 from hyperhive.ctl_verb import Verb, connect, number
 from hyperhive.wire import Message
 
 CONFIG = Path("/etc/hyperhive/hive.toml")
-LOCAL = "http://127.0.0.1:7000"
+LOCAL = "127.0.0.1:7000"
 SESSIONS = (
     Column("ID", right=True),
     Column("SIGNED IN"),
@@ -33,7 +33,7 @@ def add(verb: Verb) -> None:
 
 
 def url(args: argparse.Namespace) -> int:
-    origin = settings.hive(CONFIG).public_origin or LOCAL
+    origin = settings.hive(CONFIG).public_origin or f"http://{ctl_units.page() or LOCAL}"
     with connect() as client:
         made = client.call("url")
         if args.metrics:

@@ -20,13 +20,12 @@ from datasette.app import Datasette
 from datasette.utils import parse_metadata
 from systemd.daemon import listen_fds, notify
 
-from hyperhive import settings
+from hyperhive import loopback, settings
 from hyperhive.client import Client
 from hyperhive.problem import EX_CONFIG, Problem
 
 log = logging.getLogger(__name__)
 
-PORT, PAGE_PORT = 7001, 7000
 # Places of the operator's page, as datasette/plugins/hive.py links to them, and our own first page.
 AGENT, OPERATOR, FIRST = "/-/agent/", "/-/operator", "/-/dashboards/crew"
 COOKIES = ("hive", "__Host-hive")  # hive-web's: a cookie is its host's, whatever the port
@@ -176,9 +175,9 @@ async def refuse(send: Any, status: int, title: str, text: str) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def pages(public: str | None) -> dict[str, str]:
-    """By Host: what we may be called, and where the operator's page is then."""
-    own = {f"{name}:{PORT}": f"http://{name}:{PAGE_PORT}" for name in ("127.0.0.1", "localhost", "[::1]")}
+def pages(public: str | None, port: int | None) -> dict[str, str]:
+    """By Host: what we may be called, and where the operator's page is then: on the port before ours."""
+    own = {f"{name}:{port}": f"http://{name}:{port - 1}" for name in loopback.NAMES} if port else {}
     return own | ({public.partition("://")[2]: public} if public else {})
 
 
@@ -209,7 +208,7 @@ async def policy(datasette: Datasette) -> str:
 async def serve(args: argparse.Namespace, sockets: list[socket.socket]) -> None:
     datasette = dressed(args.datasette, args.database)
     await datasette.invoke_startup()
-    known_as = pages(settings.hive(args.config).public_origin)
+    known_as = pages(settings.hive(args.config).public_origin, loopback.port_of(sockets))
     guard = Guard(datasette.app(), known_as, args.broker, await policy(datasette))
     config = uvicorn.Config(guard, lifespan="on", log_level="warning", access_log=False, proxy_headers=False)
     server = uvicorn.Server(config)

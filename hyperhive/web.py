@@ -9,7 +9,7 @@ from pathlib import Path
 from bottle import BaseRequest, Bottle
 from systemd.daemon import listen_fds, notify
 
-from hyperhive import settings, web_answers, web_guard, web_routes, web_server
+from hyperhive import loopback, settings, web_answers, web_guard, web_routes, web_server
 from hyperhive.problem import EX_CONFIG, Problem
 from hyperhive.web_broker import Pool, State
 from hyperhive.web_guard import Guard
@@ -41,11 +41,6 @@ def inherited() -> list[socket.socket]:
     return found
 
 
-def port_of(sockets: list[socket.socket]) -> int | None:
-    inet = (socket.AF_INET, socket.AF_INET6)
-    return next((sock.getsockname()[1] for sock in sockets if sock.family in inet), None)
-
-
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="hive-web", description="Show the operator's page.")
     top.add_argument("--config", type=Path, default="/etc/hyperhive/hive.toml", help="the hive's settings")
@@ -65,7 +60,7 @@ def main() -> None:
     hub, pool = Hub(args.socket), Pool(args.socket)
     threading.Thread(target=hub.run, name="events", daemon=True).start()
     public = settings.hive(args.config).public_origin
-    guard = Guard(web_guard.origins(public, port_of(sockets)), pool)
+    guard = Guard(web_guard.origins(public, loopback.port_of(sockets)), pool)
     server = Server(web_answers.with_headers(make_app(pool, hub, guard)), sockets, args.idle)
     notify("READY=1")
     server.run()

@@ -10,7 +10,7 @@ from typing import Any
 
 from bottle import HTTPResponse, Route, request
 
-from hyperhive import peers, sessions
+from hyperhive import loopback, peers, sessions
 from hyperhive.problem import Problem
 from hyperhive.web_broker import Pool
 
@@ -52,8 +52,7 @@ def csrf(token: str) -> str:
 
 def origins(public: str | None, port: int | None) -> dict[str, str]:
     """By Host: what the page may be called, and the Origin that goes with it."""
-    names = ("127.0.0.1", "localhost", "[::1]")
-    found = {f"{name}:{port}": f"http://{name}:{port}" for name in names} if port else {}
+    found = {f"{name}:{port}": f"http://{name}:{port}" for name in loopback.NAMES} if port else {}
     if public:
         found[public.partition("://")[2]] = public
     return found

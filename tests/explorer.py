@@ -15,14 +15,15 @@ from tests.hive import ROOT, Hive, listening
 from tests.web import free_port
 
 NUMBER = itertools.count(1)
-HOST = "127.0.0.1:7001"
 SOCKETS = ["operator", "system", "explore"]
 
 
 class Explorer:
     def __init__(self, here: Hive, *options: str, database: Path | None = None) -> None:
         self.path = here.run / f"page{next(NUMBER)}.sock"
-        self.origin = f"http://127.0.0.1:{(port := free_port())}"
+        port = free_port()
+        self.origin = f"http://127.0.0.1:{port}"  # by which an agent's page is its own, too
+        self.host, self.page = f"localhost:{port}", f"http://localhost:{port - 1}"
         config = here.folder / f"{self.path.stem}.toml"
         config.write_text(f'[web]\npublic_origin = "{self.origin}"\n')
         listen = [f"--listen={self.path}", f"--listen=127.0.0.1:{port}", "--setenv=PYTHONPATH"]
@@ -41,7 +42,8 @@ class Explorer:
         connection.sock.settimeout(60)
         connection.sock.connect(os.fspath(self.path))
         with closing(connection):
-            connection.request(method, path, headers={"Host": HOST, "Cookie": f"hive={cookie}"} | headers)
+            usual = {"Host": self.host, "Cookie": f"hive={cookie}"}
+            connection.request(method, path, headers=usual | headers)
             answer = connection.getresponse()
             self.headers = answer.headers
             return answer.status, answer.read().decode()

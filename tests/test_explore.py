@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pytest
 
 from hyperhive.explore import KEPT, KEPT_MAX, Guard
-from tests.explorer import HOST, SOCKETS, Explorer, explorer, signed_in
+from tests.explorer import SOCKETS, Explorer, explorer, signed_in
 from tests.hive import ROOT, Hive
 from tests.page import scene
 
@@ -75,10 +75,10 @@ def test_questions_are_answered_with_links(page: Explorer, cookie: str) -> None:
     status, text = page.ask("/stats/who_talks_to_whom?since=2026-01-01", cookie)
     assert status == 200 and '<a class="agent" href="/-/agent/ada">ada</a>' in text
     assert page.ask("/-/agent/ada", cookie)[0] == 303
-    assert page.headers["Location"] == "http://127.0.0.1:7000/agent/ada"
+    assert page.headers["Location"] == f"{page.page}/agent/ada"
     assert page.headers["X-Frame-Options"] == "DENY"
     page.ask("/-/operator", cookie)
-    assert page.headers["Location"] == "http://127.0.0.1:7000/"
+    assert page.headers["Location"] == f"{page.page}/"
 
 
 def test_columns_are_described(page: Explorer, cookie: str) -> None:
@@ -157,8 +157,12 @@ def test_an_analysts_long_question_does_not_hold_up_mail(here: Hive, page: Explo
     )
     held = socket.socket(socket.AF_UNIX)
     held.connect(os.fspath(page.path))
-    line = f"GET /stats.json?sql={quote(endless)} HTTP/1.1\r\nHost: {HOST}\r\nCookie: hive={cookie}\r\n\r\n"
-    held.sendall(line.encode())
+    lines = [
+        f"GET /stats.json?sql={quote(endless)} HTTP/1.1",
+        f"Host: {page.host}",
+        f"Cookie: hive={cookie}",
+    ]
+    held.sendall("\r\n".join([*lines, "", ""]).encode())
     operator, began = here.operator(), time.monotonic()
     for _ in range(50):
         assert operator.ask("send", to="ada", body="hello")["ok"]

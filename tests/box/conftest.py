@@ -69,9 +69,9 @@ def run(box: Path) -> Run:
 
 @pytest.fixture(scope="session")
 def crew(box: Path, run: Run) -> Crew:
-    pid = re.search(r"pid (\d+)", hive_box(box, "status").stdout)
-    assert pid
-    crew = Crew(run, int(pid[1]))
+    about = re.search(r"pid (\d+).*page at http://127\.0\.0\.1:(\d+)", hive_box(box, "status").stdout, re.S)
+    assert about
+    crew = Crew(run, int(about[1]), int(about[2]))
     crew.spawn("manager", linger=5)
     crew.spawn("ada")
     crew.spawn("bob", linger=5)

@@ -29,8 +29,9 @@ say = "probed"
 
 
 class Crew:
-    def __init__(self, run: Run, pid: int) -> None:
+    def __init__(self, run: Run, pid: int, port: int) -> None:
         self.run = run
+        self.port = port  # of the page, in the box and out here; Datasette is on the next
         # The box's root as the kernel sees it from here: its sockets are ours to connect to.
         self.root = Path(f"/proc/{pid}/root")
         self.client = Client(f"{self.root}/run/hyperhive/operator.sock", patience=20)

@@ -1,6 +1,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -77,7 +78,7 @@ def test_up_at_the_same_time_boots_once(state: Path) -> None:
     both = [
         subprocess.Popen([HIVE_BOX, "up"], env=environment, stderr=subprocess.PIPE, text=True) for _ in "ab"
     ]
-    said = sorted(p.communicate()[1] for p in both)
+    said = sorted((p.communicate()[1] for p in both), key=lambda text: "already up" not in text)
     assert [p.returncode for p in both] == [0, 0]
     assert "already up" in said[0]
     assert said[1].endswith(f": up, pid {pid_of(state)}\n")
@@ -95,7 +96,10 @@ def test_status_and_run_of_a_box_that_is_down(tmp_path: Path) -> None:
 def test_a_fresh_box_is_healthy(state: Path) -> None:
     hive_box(state, "up")
     shown = hive_box(state, "status").stdout
-    assert re.fullmatch(rf"up since .* UTC, pid \d+, running \({re.escape(str(state))}\)\n", shown)
+    assert re.fullmatch(
+        rf"up since .* UTC, pid \d+, running \({re.escape(str(state))}\)\npage at http://127.0.0.1:7\d+\n",
+        shown,
+    )
 
 
 def test_state_survives_and_the_rest_does_not(state: Path) -> None:
@@ -298,3 +302,35 @@ def test_it_says_what_is_missing(state: Path) -> None:
     assert "cannot make namespaces: Operation not permitted" in refusal(state, *powerless)
     assert "overlayfs options cannot hold" in refusal(state / "a,b")
     assert (ROOT / "build/root").is_dir()
+
+
+def answer_of(port: int) -> str:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as asked:
+        asked.sendall(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n".encode())
+        return asked.makefile().read()
+
+
+def test_its_pages_are_seen_from_outside(state: Path) -> None:
+    """The port that the test's own box has is taken, so this one has others."""
+    said = hive_box(state, "up").stderr
+    found = re.search(r"the page is at http://127\.0\.0\.1:(\d+) ", said)
+    assert found and f"page at http://127.0.0.1:{found[1]}\n" in hive_box(state, "status").stdout
+    link = hive_box(state, "run", "--", "hivectl", "url").stdout
+    assert link.startswith(f"http://127.0.0.1:{found[1]}/sign-in?code=")
+    for port in (int(found[1]), int(found[1]) + 1):
+        assert "401 Unauthorized" in (answer := answer_of(port)) and "hivectl url" in answer
+    hive_box(state, "down")
+    with pytest.raises(ConnectionRefusedError):
+        answer_of(int(found[1]))
+
+
+@pytest.mark.parametrize("taken", [0, 1])
+def test_a_taken_port_is_told(state: Path, taken: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+        done = hive_box(state, "up", f"--port={port - taken}", check=False)
+    assert done.returncode == 78
+    assert (
+        f"127.0.0.1:{port - taken} or the port after it cannot be had: Address already in use" in done.stderr
+    )
+    assert hive_box(state, "status", check=False).returncode == 3

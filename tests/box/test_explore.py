@@ -4,14 +4,13 @@ from tests.box.crew import Crew
 from tests.box.test_web import curl as curl_page
 from tests.box.test_web import signed_in
 
-PLACE = "http://127.0.0.1:7001"
 HIVE_DB = "/var/lib/hyperhive/db/hive.db"
 STATS_DB = "/var/lib/hyperhive/db/stats.db"
 
 
 def curl(crew: Crew, path: str, cookie: str) -> str:
     options = ("--silent", "--cookie", cookie, "--write-out", "\n%{http_code}")
-    return crew.run("curl", *options, f"{PLACE}{path}").stdout
+    return crew.run("curl", *options, f"http://127.0.0.1:{crew.port + 1}{path}").stdout
 
 
 def test_it_sleeps_until_it_is_asked_and_knows_who_is_signed_in(crew: Crew) -> None:
@@ -36,7 +35,7 @@ def test_a_cage_reaches_neither_it_nor_datasette(crew: Crew) -> None:
     said = crew.bash(
         "ada",
         f"""
-        curl --silent --max-time 5 --noproxy '*' {PLACE}/ && echo reached
+        curl --silent --max-time 5 --noproxy '*' http://127.0.0.1:{crew.port + 1}/ && echo reached
         find / -name 'explore*.sock' -o -name 'stats.db' 2>/dev/null
         echo looked
         """,

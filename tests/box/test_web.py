@@ -7,7 +7,6 @@ from pathlib import Path
 
 from tests.box.crew import Crew
 
-PORT = 7000
 AS_IDLE = "[Service]\nExecStart=\nExecStart=/usr/lib/hyperhive/bin/hive-web --idle=1\n"
 
 
@@ -15,7 +14,7 @@ class OverUnix(http.client.HTTPConnection):
     """From outside the box, through the proxy's socket."""
 
     def __init__(self, crew: Crew) -> None:
-        super().__init__(f"127.0.0.1:{PORT}", timeout=30)
+        super().__init__(f"127.0.0.1:{crew.port}", timeout=30)
         self.path = crew.root / "run/hyperhive/web.sock"
 
     def connect(self) -> None:
@@ -28,7 +27,7 @@ def signed_in(crew: Crew) -> str:
     """The cookie that the link of hivectl url leads to."""
     link = crew.run("hivectl", "url").stdout.strip()
     place, _, code = link.partition("/sign-in?code=")
-    assert place == f"http://127.0.0.1:{PORT}"
+    assert place == f"http://127.0.0.1:{crew.port}"
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Origin": place}
     answer = asked(crew, "POST", "/sign-in", f"code={code}", headers)
     assert answer.status == 303
@@ -47,7 +46,7 @@ def curl(crew: Crew, path: str, cookie: str = "") -> str:
     """In the box, as a browser there does."""
     format_ = "\n%{http_code}"
     done = crew.run(
-        "curl", "--silent", "--cookie", cookie, "--write-out", format_, f"http://127.0.0.1:{PORT}{path}"
+        "curl", "--silent", "--cookie", cookie, "--write-out", format_, f"http://127.0.0.1:{crew.port}{path}"
     )
     return done.stdout
 
@@ -98,10 +97,10 @@ def test_a_cage_reaches_neither_socket(crew: Crew) -> None:
         "wes",
         f"""
         for place in 127.0.0.1 localhost [::1] 10.0.0.1; do
-            curl --silent --max-time 5 --noproxy '*' http://$place:{PORT}/ && echo reached $place
+            curl --silent --max-time 5 --noproxy '*' http://$place:{crew.port}/ && echo reached $place
         done
         export http_proxy=http://127.0.0.1:3128 no_proxy=
-        curl --silent --max-time 5 http://127.0.0.1:{PORT}/sign-in | grep DOCTYPE && echo proxied
+        curl --silent --max-time 5 http://127.0.0.1:{crew.port}/sign-in | grep DOCTYPE && echo proxied
         find / -name 'web.sock' -o -name 'operator.sock' 2>/dev/null
         echo looked
         """,
