@@ -55,6 +55,9 @@ def about(agent: wire.Message, unit: wire.Message) -> str:
     lines.append(
         f"  mail: {agent['waiting']} waiting, {agent['leased']} in hand; turns: {agent['turns']}{last}"
     )
+    if denied := agent["denied"]:
+        what = f"{denied['part'][:200]} ({denied['rule']}), at {denied['at']}"
+        lines.append(f"  commands that its rules denied: {denied['commands']}, the newest: {what}")
     return "\n".join(lines)
 
 
@@ -132,7 +135,7 @@ ALL = [
     Tool(
         "list_agents",
         "All agents: whether each is awake, asleep, stopped or quarantined, what it is for and does now, "
-        "its mail and its last turn.",
+        "its mail, its last turn, and what its rules for tools did not let it run.",
         {},
         (),
         list_agents,

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -153,6 +154,12 @@ def brief(event: Message) -> str:
         if isinstance(given.get(key), str):
             return " ".join(given[key].split())[:200]
     return " ".join(f"{key}={value}" for key, value in given.items())[:200]
+
+
+def denied(event: Message) -> str:
+    """What hive-rules(8) told the model, without what the CLI puts before it."""
+    found = re.fullmatch(r"(PreToolUse:\w+ hook error: )?(Not allowed: .*)", event["text"], re.DOTALL)
+    return found[2] if found and event["kind"] == "error" else ""
 
 
 def changed(event: Message) -> list[tuple[str, str]]:

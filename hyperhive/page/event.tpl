@@ -13,6 +13,8 @@
 <details><summary class="calm">result: {{" ".join(text.split())[:120] or "empty"}}</summary><pre class="log" tabindex="0">{{text}}</pre></details>
 % elif event["kind"] == "thinking":
 <details><summary class="calm">thinks</summary><p class="body">{{text}}</p></details>
+% elif denial := show.denied(event):
+<p class="body"><a class="pill bad" href="#denials">denied</a> {{denial}}</p>
 % else:
 <p class="body {{"calm small" if event["kind"] == "status" else ""}}">{{text}}</p>
 % end

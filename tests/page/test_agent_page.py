@@ -33,6 +33,14 @@ def test_a_turn_is_seen_as_it_happens(site: Site) -> None:
     expect(turn.locator(".pill")).to_have_text("ok")
 
 
+def test_a_denied_command_is_seen_as_one(site: Site) -> None:
+    said = "PreToolUse:Bash hook error: Not allowed: make check\nWhy: no rule allows it."
+    scene.happened(site.agents["ada"], 3, [("error", None, said)], after=5)
+    page = live(site.open(ADA))
+    denial = page.locator("#turn-list .error").filter(has=page.get_by_role("link", name="denied"))
+    expect(denial).to_have_text("denied Not allowed: make check\nWhy: no rule allows it.")
+
+
 def test_history_scrolls_back(site: Site) -> None:
     for number in range(4, 26):
         scene.turn(site.agents["ada"], number)
