@@ -20,6 +20,7 @@ MEMORY = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 PROGRAM = r"[A-Za-z0-9_][\w.+-]{0,63}"
 # A comma, a line break or a second pair of parentheses would smuggle a second rule into the CLI's argument.
 TOOL = r"(?!mcp__)[A-Za-z_][\w-]{0,63}(\([^()]{1,500}\))?"
+MACHINE = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 TURN_TIMEOUT = 1800  # seconds, by default
 PLAIN = 'texts of at most 1000 printable characters without "${"'
 
@@ -46,6 +47,7 @@ class Agent:
     limits: dict[str, str]  # unit settings, as systemd spells them
     mcp: dict[str, Server]
     egress: tuple[str, ...]
+    root: str | None  # below /var/lib/machines, whose /usr it gets in the place of the host's
 
     @property
     def program(self) -> str | None:
@@ -114,6 +116,7 @@ AGENT: Schema = {
     "egress": {
         "allow": listing(100, egress.RULE, 'HOST:PORT such as "example.org:443" or "*.example.org:443"')
     },
+    "root": {"machine": text(MACHINE, "the name of a folder in /var/lib/machines")},
 }
 
 
@@ -140,6 +143,7 @@ def parse(source: str, where: str = FILE) -> Agent:
         limits={key: str(value) for key, value in document.get("limits", {}).items()},
         mcp={name: server(table) for name, table in document.get("mcp", {}).items()},
         egress=tuple(get("egress", "allow")),
+        root=document.get("root", {}).get("machine"),
     )
 
 

@@ -16,6 +16,7 @@ FILES = rf"{'|'.join(map(re.escape, (agent_toml.FILE, *agent_toml.PROMPTS)))}|bi
 FILES_MAX = 64
 UID_LAST = 0x6FFF0000
 UID_RANGE = 65536
+OURS = ("/usr/lib/hyperhive", "/usr/share/hyperhive")
 WRITABLE = "/run/hyperhive/cages"  # /var/lib/hyperhive as run-hyperhive-cages.mount has it
 TEMPORARY = "size=5%,nr_inodes=50k,nosuid,nodev"
 TASKS_MAX = 2048  # as in hive-agent@.service
@@ -53,6 +54,10 @@ class Places:
 
     def deployed(self, name: str) -> Path:
         return self.etc / "hyperhive/agents" / name
+
+    def root(self, agent: agent_toml.Agent) -> Path:
+        """The folder whose /usr and harmless files of /etc its cage gets."""
+        return self.state.parent / "machines" / agent.root if agent.root else self.etc.parent
 
     def nspawn(self, name: str) -> Path:
         return self.etc / f"systemd/nspawn/{names.machine(name)}.nspawn"
@@ -120,6 +125,17 @@ def checked(request: Request) -> agent_toml.Agent:
     return agent_toml.check_config(executable, request.files[agent_toml.FILE])
 
 
+def check_root(places: Places, agent: agent_toml.Agent) -> None:
+    """What the admin has prepared holds a cage: our own programs are bound into it."""
+    root = places.root(agent)
+    wanted = (
+        ["usr/bin/python3", "usr/bin/sh", *(folder.lstrip("/") for folder in OURS)] if agent.root else []
+    )
+    if missing := [path for path in wanted if not (root / path).exists()]:
+        hint = f"see hyperhive-agent.toml(5) on 'root.machine'; for a folder, mkdir -p {root / missing[-1]}"
+        raise Problem("no-root", f"{root} has no {', '.join(missing)}", hint=hint)
+
+
 def agent_in(folder: Path) -> agent_toml.Agent:
     return agent_toml.read(folder / agent_toml.FILE)
 
@@ -151,7 +167,9 @@ def uid_base(places: Places, name: str, users: set[int]) -> int:
 
 
 def nspawn(places: Places, name: str, base: int, agent: agent_toml.Agent) -> str:
-    shared_etc = [f"{places.etc}/{entry}" for entry in HOST_ETC if (places.etc / entry).exists()]
+    root = places.root(agent)
+    etc = root / "etc"
+    shared_etc = [entry for entry in HOST_ETC if (etc / entry).exists()]
     own_etc = sorted((places.share / "cage/etc").iterdir())
     lines = [
         "# Written by hive-apply(8): the cage of this agent. Static parts are in hive-agent@.service.",
@@ -160,7 +178,8 @@ def nspawn(places: Places, name: str, base: int, agent: agent_toml.Agent) -> str
         # also where there is no control group to count: a fork bomb stays in its cage
         f"LimitNPROC={agent.limits.get('TasksMax', TASKS_MAX)}",
         "[Files]",
-        "BindReadOnly=/usr",
+        f"BindReadOnly={root / 'usr'}:/usr",
+        *([f"BindReadOnly={folder}" for folder in OURS] if agent.root else []),
         f"TemporaryFileSystem=/etc:mode=755,{TEMPORARY}",
         f"TemporaryFileSystem=/var/tmp:mode=1777,{TEMPORARY}",
         f"Bind={WRITABLE}/agents/{name}/state:/state",
@@ -175,10 +194,7 @@ def nspawn(places: Places, name: str, base: int, agent: agent_toml.Agent) -> str
         # whoever writes there, the file belongs to the folder's owner
         f"Bind={WRITABLE}/shared:/shared:rootidmap",
         *[f"BindReadOnly={path}:/etc/{path.name}" for path in own_etc],
-        *[
-            f"BindReadOnly={path}:/etc/{path.removeprefix(str(places.etc)).lstrip('/')}"
-            for path in shared_etc
-        ],
+        *[f"BindReadOnly={etc / entry}:/etc/{entry}" for entry in shared_etc],
     ]
     return "\n".join(lines) + "\n"
 

@@ -29,6 +29,7 @@ class Work:
 def begin(places: Places, request: Request) -> wire.Message:
     """The agent as it is to be; its folders are there, and nothing is changed yet."""
     agent = apply.checked(request)
+    apply.check_root(places, agent)
     files = {path: File(text, path in request.executable) for path, text in request.files.items()}
     return {
         "name": request.agent,

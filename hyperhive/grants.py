@@ -35,6 +35,7 @@ def changes(old: Agent | None, new: Agent) -> list[Change]:
         *reach("write to", who(before.send_to), who(new.send_to), "everybody"),
         *reach("reach", {*before.egress}, {*new.egress}, "everything"),
         *limits(before.limits, new.limits),
+        *root(before, new),
         *plain(before, new),
     ]
 
@@ -116,6 +117,13 @@ def limits(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Change]:
         if before != after:
             text = f"{key} is {new.get(key, 'without a limit')}, was {old.get(key, 'without a limit')}"
             yield Change(text, MORE if after > before else LESS)
+
+
+def root(old: Agent, new: Agent) -> Iterator[Change]:
+    if old.root != new.root and new.root:
+        yield Change(f"its programs are those of /var/lib/machines/{new.root}", MORE)
+    elif old.root != new.root:
+        yield Change("its programs are the host's", LESS)
 
 
 def amount(limit: str | None) -> float:

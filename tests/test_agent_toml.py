@@ -40,6 +40,9 @@ command = "maps"
 
 [egress]
 allow = ["example.org:443", "10.0.0.1:1"]
+
+[root]
+machine = "trixie"
 """
 
 
@@ -58,6 +61,7 @@ def test_every_key_arrives() -> None:
             "maps": Server("maps", (), {}, ()),
         },
         egress=("example.org:443", "10.0.0.1:1"),
+        root="trixie",
     )
 
 
@@ -122,6 +126,11 @@ BAD = [
     (f"{MCP}[mcp.yy]\ncommand = 'y'\nurl = 'http://x'", 5, "mcp.yy.url"),
     (f"{MCP}[mcp.xy.env]\nA = 1", 3, "mcp.xy.env"),
     ("\n".join(f"[mcp.xy{n}]\ncommand = 'x'" for n in range(17)), 1, "mcp"),
+    ("[root]\nmachine = '../../etc'", 2, "root.machine"),
+    ("[root]\nmachine = '/'", 2, "root.machine"),
+    ("[root]\nmachine = '.hidden'", 2, "root.machine"),
+    ("[root]\nmachine = 'a:b'", 2, "root.machine"),
+    ("[root]\npath = '/'", 2, "root.path"),
     ("[egress]\nallow = ['example.org']", 2, "egress.allow"),
     ("[egress]\nallow = ['example.org:65536']", 2, "egress.allow"),
     ("[egress]\nallow = ['*:443']", 2, "egress.allow"),
@@ -188,7 +197,7 @@ VALUES = st.recursive(
 )
 PATHS = st.sampled_from(
     "description runner model linger tools tools.allow send.to limits limits.TasksMax mcp mcp.ab mcp.ab.env "
-    "mcp.ab.args egress.allow colour limits.ExecStart".split()
+    "mcp.ab.args egress.allow root.machine colour limits.ExecStart".split()
 )
 
 

@@ -49,6 +49,12 @@ CASES = [
     (to("bob"), "", [("may now write to everybody", MORE)]),
     ("", to("bob", "cy"), [("may no longer write to everybody, only bob, cy", LESS)]),
     ("", to(), [("may no longer write to everybody", LESS)]),
+    (
+        "",
+        '[root]\nmachine = "trixie"',
+        [("its programs are those of /var/lib/machines/trixie", MORE)],
+    ),
+    ('[root]\nmachine = "trixie"', "", [("its programs are the host's", LESS)]),
     ("", '[egress]\nallow = ["a.org:1"]', [("may now reach a.org:1", MORE)]),
     ("", SERVER, [("the MCP server tickets runs in its cage: bin/tickets --project 'my hive'", MORE)]),
     (SERVER, "", [("the MCP server tickets no longer runs", LESS)]),

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from hyperhive.problem import Problem
 from tests.box.crew import Crew
 
 COMFORT = {
@@ -96,3 +97,26 @@ def test_a_tool_that_is_not_listed_is_refused(crew: Crew) -> None:
     assert not (crew.root / "var/lib/hyperhive/agents/ivo/state/made").exists()
     said = crew.tool("ivo", "Bash", call.format("git --version"))
     assert said == crew.run("git", "--version").stdout.strip()
+
+
+MACHINE = """
+cd /var/lib/machines && mkdir -p tiny/usr/local/bin tiny/etc && cd tiny
+for folder in bin lib lib64 share; do mkdir usr/$folder; mount --bind /usr/$folder usr/$folder; done
+printf '#!/bin/sh\\necho from tiny' > usr/local/bin/whence; chmod +x usr/local/bin/whence
+echo Moon > etc/timezone; echo secret > etc/shadow
+"""
+
+
+def test_a_root_that_the_admin_has_prepared(crew: Crew) -> None:
+    crew.run("mkdir", "-p", "/var/lib/machines/empty")
+    with pytest.raises(
+        Problem, match="machines/empty has no usr/bin/python3, usr/bin/sh, usr/lib/hyperhive"
+    ):
+        crew.spawn("rae", extra='root.machine = "empty"')
+    crew.run("sh", "-ec", MACHINE)
+    crew.spawn("rae", extra='root.machine = "tiny"')
+    said = crew.bash("rae", "whence; cat /etc/timezone; ls /etc/shadow; touch /usr/x; true")
+    assert said.splitlines()[:2] == ["from tiny", "Moon"]
+    assert "No such file" in said and "Read-only file system" in said
+    crew.run("systemctl", "stop", "hive-agent@rae.service")
+    crew.run("sh", "-c", "umount /var/lib/machines/tiny/usr/*")
