@@ -6,7 +6,7 @@ import re
 from urllib.parse import urlencode
 
 from tests.box.crew import Crew, Watch
-from tests.box.test_web import PORT, asked, curl, signed_in
+from tests.box.test_web import asked, curl, signed_in
 
 DANA = """
 agent = "dana"
@@ -51,7 +51,10 @@ def click(crew: Crew, button: str) -> str:
         (name, html.unescape(value))
         for name, value in re.findall(r'<input[^>]* name="(\w+)"[^>]* value="([^"]*)"', form)
     ]
-    headers = {"Content-Type": "application/x-www-form-urlencoded", "Origin": f"http://127.0.0.1:{PORT}"}
+    headers = {
+        "Content-Type": "application/x-www-form-urlencoded",
+        "Origin": f"http://127.0.0.1:{crew.port}",
+    }
     came = asked(crew, "POST", button, urlencode(fields), headers | {"Cookie": cookie})
     assert came.status == 303, came.read()
     return curl(crew, "/agent/dana", cookie)
