@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.box.changes import approved, outcome
 from tests.box.conftest import ROOT
 from tests.box.crew import Crew
 
@@ -164,9 +165,19 @@ def test_an_admin_finds_what_was_reached_and_what_was_refused(crew: Crew, said: 
     assert "To let it go there, change [egress] allow in its agent.toml." in explained
 
 
+def test_a_host_is_reached_once_the_operator_has_approved_it(crew: Crew, said: dict[str, str]) -> None:
+    assert REASON.format(8080) in said["told plain"]
+    toml = f'linger = 60\n{ALLOW.replace("git.test:8080", "other.test:8080")}\n[tools]\nallow = ["Bash"]\n'
+    assert outcome(crew, approved(crew, "net", {"agent.toml": toml}))["state"] == "deployed"
+    now = crew.bash(
+        "net", "curl --silent http://other.test:8080/hello; curl --silent http://git.test:8080/hello"
+    )
+    assert now == f"hello{REASON.format(8080).replace('other', 'git')}"
+
+
 def test_no_gate_no_way_out(crew: Crew, said: dict[str, str]) -> None:
     pid = crew.process("net", "python3 -I /usr/lib/hyperhive/bin/hive-harness")
-    curl = ("curl", "--silent", "--proxy", "127.0.0.1:3128", "http://git.test:8080/hello")
+    curl = ("curl", "--silent", "--proxy", "127.0.0.1:3128", "http://other.test:8080/hello")
     cage = ("nsenter", f"--target={pid}", "--all")
     assert crew.run(*cage, *curl).stdout == "hello"
     crew.run("systemctl", "stop", "hive-gate.socket", "hive-gate.service")
