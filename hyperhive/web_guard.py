@@ -83,6 +83,11 @@ class Guard:
     def names(self) -> str:
         return "use " + " or ".join(sorted({*self.origins.values()}))
 
+    def explore(self) -> str:
+        """Where hive-explore is: at the next port, or below the page's own origin when there is a proxy."""
+        name, _, port = header("Host").rpartition(":")
+        return f"http://{name}:{int(port) + 1}" if name in loopback.NAMES else self.origins[header("Host")]
+
     def check_peer(self, sock: socket.socket) -> None:
         """An agent has no way to our sockets; should it find one, it is not let in either."""
         if sock.family == socket.AF_UNIX and (uid := peers.uid_of(sock)) >= peers.UID_FIRST:

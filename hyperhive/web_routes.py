@@ -3,10 +3,11 @@
 import functools
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from bottle import Bottle, HTTPResponse, request, static_file
 
-from hyperhive import client, names, web_api, web_guard, web_metrics, web_openapi, web_pages
+from hyperhive import client, names, web_api, web_charts, web_guard, web_metrics, web_openapi, web_pages
 from hyperhive.clip import clipped
 from hyperhive.problem import Problem
 from hyperhive.web_answers import as_json, back, page, wants_json
@@ -23,6 +24,8 @@ DECIDED = 15  # requests; the last ones, whatever became of them
 # GET /api/…: what the operation of the same name answers, and which of its fields the query may have.
 AGENT = web_api.Field("text", "only of this agent", optional=True)
 BEFORE = web_api.Field("number", "only what is older than this number", optional=True)
+SINCE = web_api.Field("text", "from when on, in ISO 8601", optional=True)
+WINDOW = {"window": web_api.Field("text", f"how far back: {', '.join(web_charts.WINDOWS)}", optional=True)}
 LIMIT = web_api.Field("number", "at most so many, 50 by default", optional=True)
 PAGED = {"before": BEFORE, "limit": LIMIT}
 LISTS: dict[str, tuple[str, str, dict[str, web_api.Field]]] = {
@@ -123,6 +126,10 @@ class Routes:
 
         get("/", self.index, "The page.")
         get("/agent/<agent>", self.agent, "The page of an agent.")
+        get("/charts", self.charts, "The page of the hive's charts.", query=WINDOW)
+        get("/agent/<agent>/charts", self.charts, "The page of an agent's charts.", query=WINDOW)
+        asked = {"agent": AGENT, "since": SINCE}
+        get("/explore/<question>", self.explore, "To a question that is ready in Datasette.", query=asked)
         get("/request/<number:int>", self.request, "The page of a request: what it grants, and the diff.")
         get("/message/<number:int>", self.message, "The page of a message, whole.")
         get("/sessions", self.sessions, "The page of the sessions.")
@@ -169,6 +176,20 @@ class Routes:
             "config": config,
         }
         return page("agent.tpl", state=self.state.look(), shown=shown, **lists)
+
+    def charts(self, agent: str = "") -> HTTPResponse:
+        window = request.query.getunicode("window") or web_charts.USUAL
+        since = web_charts.since(window)
+        with self.pool.take() as broker:
+            if agent:
+                broker.call("show", agent=agent)  # refuses a name that nobody has
+            found = broker.call("stats", since=since, agent=agent)["series"]
+        figures = web_charts.figures(found)
+        return page("chart_page.tpl", state=self.state.look(), of=agent, window=window, figures=figures)
+
+    def explore(self, question: str) -> HTTPResponse:
+        place, asked = self.guard.explore(), urlencode(query({"agent": AGENT, "since": SINCE}))
+        return HTTPResponse("", 303, {"Location": f"{place}/stats/{quote(question, safe='')}?{asked}"})
 
     def request(self, number: int) -> HTTPResponse:
         about = self.pool.call("approval", request=number)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from hyperhive import ctl_letter, names, span, wire
+from hyperhive import ctl_letter, names, span, web_charts, wire
 from hyperhive.ctl_change import size
 from hyperhive.ctl_text import counted
 from hyperhive.wire import Message
@@ -29,6 +29,39 @@ LOOKS = {
     "wait": "pending queued paused expired denied withdrawn superseded cancelled",
     "bad": "quarantined dead failed crashed higher refused timed-out rate-limited auth-failed "
     "prompt-too-long",
+}
+WINDOW = web_charts.USUAL
+# Questions that are ready in Datasette, by what they stand below.
+ASKS = {
+    "agent": [
+        ("cost_per_agent_and_day", "what it cost by day"),
+        ("turns_per_day", "turns by day"),
+        ("tools_by_share", "tools by share"),
+        ("slowest_wakes", "slowest wakes"),
+        ("context_before_compaction", "context before compactions"),
+        ("busiest_hours", "busiest hours"),
+    ],
+    "hive": [
+        ("cost_per_agent_and_day", "cost by agent and day"),
+        ("who_talks_to_whom", "who talks to whom"),
+        ("stuck_agents", "stuck agents"),
+        ("mail_waits", "how long mail waits"),
+        ("dead_letters", "dead letters"),
+        ("crashes_by_cause", "crashes by cause"),
+        ("outcomes_by_agent", "outcomes by agent"),
+    ],
+    "turns": [
+        ("slowest_turns", "slowest turns"),
+        ("dearest_turns", "dearest turns"),
+        ("failed_turns", "failed turns, and why"),
+        ("what_wakes_whom", "what wakes it"),
+    ],
+    "crashes": [("crashes", "all crashes and quarantines")],
+    "approvals": [
+        ("approvals_by_time_to_decision", "how long decisions took"),
+        ("approvals_by_outcome", "what became of requests"),
+        ("approvals_that_wait", "what waits"),
+    ],
 }
 LOOK = {word: look for look, words in LOOKS.items() for word in words.split()}
 FLOW_MAX = 250  # characters of a message in the flow

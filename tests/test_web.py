@@ -15,7 +15,7 @@ from tests import web as webs
 from tests.hive import hive
 from tests.web import FORM, Answer, Headers, OverUnix, Web
 
-EXAMPLES = {"<agent>": "ada", "<number:int>": "1", "<name>": "page.css"}
+EXAMPLES = {"<agent>": "ada", "<number:int>": "1", "<name>": "page.css", "<question>": "crashes"}
 APP = web.make_app(Pool("/nowhere"), Hub("/nowhere"), Guard({}, Pool("/nowhere")))
 REFUSED = (401, 403)
 

@@ -24,4 +24,5 @@
 % end
 </ul></details>
 % end
+% include("asks.tpl", asks=show.ASKS["approvals"], of="")
 </section>

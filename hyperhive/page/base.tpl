@@ -25,6 +25,7 @@ nothing waits for you\\
 </p>
 <p id="live" role="status">as of <time>{{show.clock(state["at"])}}</time></p>
 <button id="notify" class="right" type="button" hidden>Notify me</button>
+<a href="/charts">charts</a>
 <a href="/sessions">sessions</a>
 % end
 </header>

@@ -21,4 +21,5 @@
 </li>
 % end
 </ul>
+% include("asks.tpl", asks=show.ASKS["crashes"], of=name)
 </section>

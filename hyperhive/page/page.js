@@ -87,7 +87,8 @@ async function refresh() {
   while (wanted) {
     wanted = false;
     await again().catch(() => lost());
-    await new Promise((done) => setTimeout(done, document.hidden ? 8 * REST : REST));
+    const rest = one("[data-slow]") ? 20 * REST : REST;
+    await new Promise((done) => setTimeout(done, document.hidden ? 8 * rest : rest));
   }
   fetching = false;
 }
@@ -158,6 +159,7 @@ function happened(kind, event) {
     if (!one(`[data-state="${CSS.escape(event.agent)}"][data-word="working"]`)) refresh();
   } else if (kind === "turn_event" && event.agent !== of) return;
   else refresh();
+  if (kind !== "progress") document.dispatchEvent(new Event("hive")); // for charts.js
   if (kind !== "approval") return;
   for (const said of all(`output[data-request="${event.id}"]`)) {
     if (said.textContent) said.textContent = `Request ${event.id}: ${event.kind} of ${event.agent} is ${event.state}.`;

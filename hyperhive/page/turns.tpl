@@ -11,4 +11,5 @@
 % if turns and turns[-1]["number"] > 1:
 <p id="older-at" data-keep><a id="older" href="{{here}}?before={{turns[-1]["number"]}}">Older turns</a></p>
 % end
+% include("asks.tpl", asks=show.ASKS["turns"], of=name)
 </section>

@@ -4,12 +4,14 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
+from hyperhive import telemetry_made
 from tests.hive import ROOT, Hive, Peer, hive
 from tests.page import scene
 from tests.web import Web, web
@@ -62,10 +64,12 @@ def still(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterat
 
 
 @contextmanager
-def stage(folder: Path, chromium: Browser) -> Iterator[Site]:
+def stage(folder: Path, chromium: Browser, days: int = 0) -> Iterator[Site]:
     """A hive with something of everything, and pages that are signed in. They may not complain."""
     complaints: list[str] = []
     with hive(folder) as here, ExitStack() as stack:
+        if days:
+            worked(here, days)
         here.add("manager", "bob")
         agents = scene.fill(here)
         served = stack.enter_context(web(here))
@@ -84,6 +88,13 @@ def stage(folder: Path, chromium: Browser) -> Iterator[Site]:
 
         yield Site(here, served, agents, opened)
     assert complaints == []
+
+
+def worked(here: Hive, days: int) -> None:
+    """So many days of telemetry up to the last midnight, before its broker has begun."""
+    path = here.state / "db/stats.db"
+    until = datetime.now(UTC)
+    telemetry_made.make(path, seed=3, agents=3, days=days, turns=150 * days, until=until)
 
 
 def sign_in(context: BrowserContext, served: Web) -> None:
