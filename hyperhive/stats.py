@@ -11,7 +11,7 @@ import os
 import sqlite3
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -110,6 +110,7 @@ class Stats:
         self.events = events
         self.thread = ThreadPoolExecutor(1, "stats")
         self.db: sqlite3.Connection | None = None
+        self.turns: deque[Row] = deque()  # that wait for the thread
         self.new: Counter[str] = Counter()  # turn events since the oldest were deleted, by agent
         try:
             self.opened()
@@ -135,10 +136,16 @@ class Stats:
         return await asyncio.get_running_loop().run_in_executor(self.thread, work, *arguments)
 
     async def add_turn(self, turn: Row) -> None:
-        row = turn | {"tools": json.dumps(turn["tools"])}
-        columns = ", ".join(row)
-        insert = f"insert or replace into turns({columns}) values ({', '.join(':' + c for c in row)})"  # noqa: S608
-        await self.do(self.insert, insert, [row])
+        self.turns.append(turn | {"tools": json.dumps(turn["tools"])})
+        await self.do(self.insert_turns)
+
+    def insert_turns(self) -> None:
+        """All that wait at once: each transaction waits for the disk."""
+        rows = [self.turns.popleft() for _ in range(len(self.turns))]
+        if rows:
+            columns = ", ".join(rows[0])
+            values = ", ".join(f":{column}" for column in rows[0])
+            self.insert(f"insert or replace into turns({columns}) values ({values})", rows)  # noqa: S608
 
     def insert(self, statement: str, rows: list[Row]) -> None:
         try:

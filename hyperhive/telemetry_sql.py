@@ -117,8 +117,8 @@ POINTS = (
     TURNS,
     TOOLS,
     f"""
-    delete from fresh where key like 'tool.%' and {SERIES_MAX} < (
-        select count(*) from series where series.agent = fresh.agent)
+    delete from fresh where key >= 'tool.' and key < 'tool/'
+    and agent in (select agent from series group by agent having count(*) > {SERIES_MAX})
     and not exists (select 1 from series s where s.key = fresh.key and s.agent = fresh.agent)
     """,
     mail("sent", "sender", "recipient"),
