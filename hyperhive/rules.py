@@ -109,11 +109,15 @@ def of_node(node: Node, context: Context) -> Iterator[Denial]:
         return
     for assignment in node.assignments:
         why = rules_variables.assignment(assignment.name, exported=bool(node.words))
+        why = "" if assignment.source in rules_variables.HARMLESS else why
+        if assignment.name == "IFS" and node.words and node.words[0].source == "read":
+            continue  # for this one line that it reads
         if why and not spelled(node, context):
             yield Denial(assignment.source, why, nearest_of([assignment.source], context))
     for words in arguments(node.words, context.values) if node.words else ():
         before = {name for name, at in context.functions.items() if at < node.at}
-        yield from of_words(words, context._replace(functions=dict.fromkeys(before, 0)), node.source)
+        inner = context._replace(functions=dict.fromkeys(before, 0))
+        yield from of_words(words, inner, node.source, [each.source for each in node.assignments])
 
 
 def spelled(node: Simple, context: Context) -> bool:
@@ -130,7 +134,7 @@ def spelled(node: Simple, context: Context) -> bool:
 def of_redirection(this: Redirection, context: Context) -> Iterator[Denial]:
     if this.operator in ("<<", "<<-", "<<<"):
         return
-    for path in texts(this.target, context.values):
+    for path in texts(this.target, context.values, split=True):
         if this.operator in ("<&", ">&") and re.fullmatch(rf"[0-9]+-?|-|{COUNT}", path):
             continue
         if re.match(rules_paths.NETWORK, path):
@@ -141,13 +145,17 @@ def of_redirection(this: Redirection, context: Context) -> Iterator[Denial]:
             yield Denial(this.source, "what it would read cannot be told")
 
 
-def of_words(words: Sequence[str], context: Context, source: str) -> Iterator[Denial]:
+def of_words(
+    words: Sequence[str], context: Context, source: str, before: Sequence[str] = ()
+) -> Iterator[Denial]:
+    """`before`: assignments, as a rule may spell them."""
     name = words[0]
     if not name or MARKED.search(name):
         yield Denial(source, "which command this is cannot be told")
         return
     words = [re.sub(r"^/(usr/)?bin/", "", name), *words[1:]]
-    allowed = matching(words, context.rules) or matching([name, *words[1:]], context.rules)
+    forms = (words, [name, *words[1:]], [*before, *words])
+    allowed = [rule for form in forms for rule in matching(form, context.rules)]
     if name in context.functions or any(rule.exact for rule in allowed):
         return
     if (runs := rules_builtins.check(words)) is None:
@@ -169,6 +177,9 @@ def of_runs(
     for variable in runs.variables:
         if why := rules_variables.assignment(variable.partition("=")[0], exported=True):
             yield Denial(variable, why)
+    for path in runs.writes:
+        if why := rules_paths.fault(path, context.folders):
+            yield Denial(show(words), why)
     for command in runs.commands:
         if command:
             yield from of_words(command, context._replace(functions={}), show(command))

@@ -10,8 +10,7 @@ from hyperhive.rules_values import ANY, HOME, MANY, UNKNOWN, Values, arguments, 
 from hyperhive.rules_wrappers import MARKED, SHELLS, WRAPPERS, Runs
 
 FREE = frozenset(
-    ": true false echo pwd cd pushd popd dirs exit return break continue shift wait jobs times umask"
-    " type".split()
+    ": true false echo pwd cd pushd popd dirs exit return break continue shift jobs times umask type".split()
 )
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 NOT_TOLD = "with a word that cannot be told"
@@ -139,6 +138,10 @@ def unset(words: Sequence[str]) -> Runs:
     )
 
 
+def wait(words: Sequence[str]) -> Runs:
+    return Runs(hazard="wait -p" if any(word.startswith("-") and word != "-n" for word in words) else "")
+
+
 def command(words: Sequence[str]) -> Runs | None:
     """-v only looks."""
     return Runs() if len(words) > 1 and words[1] in ("-v", "-V") else None
@@ -162,6 +165,7 @@ CHECKS: Mapping[str, Callable[[Sequence[str]], Runs | None]] = {
     "eval": evaluate,
     "trap": trap,
     "unset": unset,
+    "wait": wait,
     "command": command,
     "exec": alone,
     "hash": lambda words: Runs() if words[1:] == ["-r"] else None,

@@ -101,7 +101,8 @@ def here_document(c: Cursor, this: Redirection) -> Word:
     while True:
         if c.at >= len(c.text):
             raise c.unreadable(f"the here-document has no end '{found['name']}'")
-        line, _, _ = c.text[c.at :].partition("\n")
+        end = c.text.find("\n", c.at)
+        line = c.text[c.at : end if end >= 0 else None]
         c.at += len(line) + 1
         line = line.lstrip("\t") if this.operator == "<<-" else line
         if line == found["name"]:
@@ -167,9 +168,7 @@ def prefixes(c: Cursor) -> None:
 
 
 def command(c: Cursor) -> Node:
-    c.depth += 1
-    if c.depth > 120:
-        raise c.unreadable("too deeply nested")
+    c.deeper()
     start = c.at
     node = compound(c)
     c.depth -= 1
@@ -180,15 +179,7 @@ def command(c: Cursor) -> Node:
     while REDIRECTION.match(c.text, c.at):
         redirections.append(redirection(c))
         blanks(c)
-    return Block(
-        node.kind,
-        node.body,
-        tuple(redirections),
-        node.words,
-        node.sums,
-        node.name,
-        c.text[start : c.at].strip(),
-    )
+    return node._replace(redirections=tuple(redirections), source=c.text[start : c.at].strip(), at=start)
 
 
 def compound(c: Cursor) -> Node:
@@ -315,15 +306,18 @@ def condition(c: Cursor) -> Block:
     newlines(c)
     while not (c.starts("]]") and c.peek(3)[2:] in ENDS_WORD):
         operator = next((each for each in ("&&", "||", "(", ")", "<", ">") if c.starts(each)), "")
-        if operator and c.peek(2) not in ("<(", ">("):
+        if words and words[-1].source == "=~":
+            words.append(expression(c))
+        elif operator and c.peek(2) not in ("<(", ">("):
             c.at += len(operator)
             words.append(Word((Text(operator, False),), operator))
-        elif words and words[-1].source == "=~":
-            words.append(expression(c))
         else:
             words.append(word(c))
         newlines(c)
     c.at += 2
+    sources = [word.source for word in words]
+    if sources.count("(") != sources.count(")"):
+        raise c.unreadable("parentheses without their other half")
     return Block("[[", words=tuple(words))
 
 

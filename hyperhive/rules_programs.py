@@ -154,6 +154,10 @@ def awk(words: Sequence[str]) -> Runs:
     return Runs(hazard="awk that runs or writes" if re.search(AWK_HAZARD, code) else "")
 
 
+def tee(words: Sequence[str]) -> Runs:
+    return Runs(writes=tuple(word for word in words[1:] if word not in ("-a", "--append", "-i", "-p")))
+
+
 def make(words: Sequence[str]) -> Runs:
     for word in words[1:]:
         name, equals, value = word.partition("=")
@@ -202,6 +206,7 @@ CHECKS: dict[str, Callable[[Sequence[str]], Runs]] = {
     "make": make,
     "gmake": make,
     "tar": tar,
+    "tee": tee,
     "rsync": rsync,
 }
 

@@ -26,7 +26,7 @@ SAFE = (
     r"|progress)"
 )
 RUNS = (
-    r"(LD|DYLD|GIT|SSH|SUDO|GPG|LESS|MAN|XDG|PYTHON|PERL|RUBY|GEM|BUNDLE|NODE|NPM|PNPM|YARN|PIP|UV|POETRY"
+    r"(LD|DYLD|MAKE\w+|RUST\w+|GZIP|BZIP2?|XZ|ZSTD|GIT|SSH|SUDO|GPG|LESS|MAN|XDG|PYTHON|PERL|RUBY|GEM|BUNDLE|NODE|NPM|PNPM|YARN|PIP|UV|POETRY"
     r"|VIRTUAL_ENV"
     r"|CARGO|RUST|RUSTUP|GO|JAVA|JDK|MAVEN|GRADLE|MAKE|GNUMAKE|CMAKE|AWK|DOCKER|KUBE|HELM|AWS|TF|PG|MYSQL"
     r"|SQLITE|SYSTEMD"
@@ -41,6 +41,7 @@ RUNS = (
     r"|RES_OPTIONS|http_proxy|https_proxy|all_proxy|PYTHON\w+|PERL\w+|RUBY\w+|NODE\w+|LESS\w+|MAN\w+"
     r"|TEX\w+|XAUTHORITY|DISPLAY"
 )
+HARMLESS = frozenset("GIT_PAGER=cat PAGER=cat MANPAGER=cat GIT_EDITOR=true GIT_EDITOR=: EDITOR=true".split())
 COMPARES = frozenset("-eq -ne -lt -le -gt -ge".split())
 IDENTIFIER = r"(?a)(?<![0-9A-Za-z_#])[A-Za-z_]\w*"
 
@@ -99,5 +100,6 @@ def countable(part: Part, known: Values) -> bool:
 def counts(name: str, known: Values) -> bool:
     if name in known.known:
         return all(NUMBER.fullmatch(each) for each in known.known[name])
-    # One that is never set counts as 0.
-    return known.fresh and name not in known.assigned and name not in os.environ
+    # One that is never set counts as 0. Bash itself sets _ and some in capitals.
+    unset = re.fullmatch(r"[a-z][a-z0-9_]*", name) and name not in known.assigned and name not in os.environ
+    return known.fresh and bool(unset)

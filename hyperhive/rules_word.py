@@ -17,7 +17,7 @@ from hyperhive.rules_tree import (
 )
 
 SIZE_MAX = 64 * 1024  # characters
-DEPTH_MAX = 24
+DEPTH_MAX = 40
 BLANK = " \t"
 ENDS_WORD = " \t\n|&;()<>"
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -65,6 +65,11 @@ class Cursor:
     def unreadable(self, why: str) -> Unreadable:
         before, after = self.text[max(0, self.at - 30) : self.at], self.text[self.at : self.at + 20]
         return Unreadable(f"{why} at {before}⟨here⟩{after}")
+
+    def deeper(self) -> None:
+        self.depth += 1
+        if self.depth > DEPTH_MAX:
+            raise self.unreadable("too deeply nested")
 
     def next(self) -> str:
         char = self.peek()
@@ -161,6 +166,13 @@ def double(c: Cursor, close: str) -> list[Part]:
 
 
 def dollar(c: Cursor, *, quoted: bool) -> Part:
+    c.deeper()
+    found = expansion(c, quoted=quoted)
+    c.depth -= 1
+    return found
+
+
+def expansion(c: Cursor, *, quoted: bool) -> Part:
     c.expect("$")
     if c.starts("(("):
         return Sum(arithmetic(c), quoted)
@@ -182,9 +194,7 @@ def dollar(c: Cursor, *, quoted: bool) -> Part:
 
 
 def nested(c: Cursor, close: str) -> Script:
-    c.depth += 1
-    if c.depth > DEPTH_MAX:
-        raise c.unreadable("too deeply nested")
+    c.deeper()
     waiting, c.waiting = c.waiting, []
     start = c.at
     script = c.script(c, close)

@@ -16,6 +16,7 @@ class Runs(NamedTuple):
     scripts: tuple[str, ...] = ()
     hazard: str = ""
     variables: tuple[str, ...] = ()  # NAME=value that it sets for them
+    writes: tuple[str, ...] = ()  # files
 
 
 class Wrapper(NamedTuple):

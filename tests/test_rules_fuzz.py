@@ -74,5 +74,12 @@ def test_the_cage_sees_what_is_run_and_written(run: Run) -> None:
 
 
 def test_nothing_gets_past_the_judge(run: Run) -> None:
-    past, _ = fuzz(run, seed=1, count=700)
+    past, _ = fuzz(run, seed=1, count=250)
+    assert not past
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(100, 104))
+def test_nothing_gets_past_the_judge_in_a_long_time(run: Run, seed: int) -> None:
+    past, _ = fuzz(run, seed, count=5000)
     assert not past

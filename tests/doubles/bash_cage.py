@@ -17,7 +17,7 @@ OURS = ("state", "home/agent", "shared", "tmp")
 ENV = {"PATH": "/bin:/usr/bin", "HOME": "/home/agent", "BASH_ENV": "/unknown.sh", "LANG": "C.UTF-8"}
 # What is not found is a command that was to be run nevertheless.
 UNKNOWN = 'command_not_found_handle() { /bin/unknown "$@"; }\n'
-SECONDS = 5
+SECONDS = 2
 
 
 def mount(*arguments: str | Path) -> None:

@@ -1,0 +1,131 @@
+"""What a command may be, by the lists of tests/rules and in the words of a denial."""
+
+import pytest
+
+from hyperhive.rules import Denial, judge
+from tests.rules_corpus import RULES, commands
+
+DENIED, ALLOWED = [*commands("denied.txt")], [*commands("allowed.txt")]
+
+
+def test_the_lists_are_long_and_name_nothing_twice() -> None:
+    texts = [text for _, text in (*DENIED, *ALLOWED)]
+    assert len(DENIED) >= 500 and len(ALLOWED) >= 300
+    assert len({*texts}) == len(texts)
+
+
+@pytest.mark.parametrize("group", sorted({group for group, _ in DENIED}))
+def test_what_must_be_denied_is(group: str) -> None:
+    assert not [text for each, text in DENIED if each == group and judge(text, RULES) is None]
+
+
+@pytest.mark.parametrize("group", sorted({group for group, _ in ALLOWED}))
+def test_what_is_done_every_day_is_allowed(group: str) -> None:
+    found = {text: judge(text, RULES) for each, text in ALLOWED if each == group}
+    assert not {text: denial for text, denial in found.items() if denial}
+
+
+def test_what_is_done_every_day_needs_its_rules() -> None:
+    """The lists prove nothing about a judge that lets everything pass."""
+    free = [text for _, text in ALLOWED if judge(text, []) is None]
+    assert len(free) < len(ALLOWED) / 6
+
+
+NEAR = ["Bash(git *)", "Bash(make check)", "Bash(npm run test:*)", "Bash(nix build .*)"]
+
+
+@pytest.mark.parametrize(
+    ("command", "part", "rule", "nearest"),
+    [
+        ("git log | sh", "sh", "no rule allows it", ""),
+        ("ls; make install", "ls", "no rule allows it", ""),
+        ("make install", "make install", "no rule allows it", "Bash(make check)"),
+        ("npm run deploy", "npm run deploy", "no rule allows it", "Bash(npm run test:*)"),
+        ("git log > /etc/x", "> /etc/x", "it would write outside /state, /home/agent, /shared and /tmp", ""),
+        ("PATH=/x git log", "PATH=/x", "setting PATH can change what runs", ""),
+        ("timeout 5 rm 'a b'", "rm 'a b'", "no rule allows it", ""),
+        ("$x y", "$x y", "which command this is cannot be told", ""),
+        (
+            "git -c core.pager=x log",
+            "git -c core.pager=x log",
+            "it could run or write more than it shows, by: -c core.pager",
+            "Bash(git *)",
+        ),
+    ],
+)
+def test_a_denial_names_the_part_the_rule_and_the_nearest_allowed_form(
+    command: str, part: str, rule: str, nearest: str
+) -> None:
+    assert judge(command, NEAR) == Denial(part, rule, nearest)
+
+
+def test_a_denial_is_short_and_can_be_shown() -> None:
+    denial = judge("rm " + "é" * 1000 + "\n\t", NEAR)
+    assert denial and len(denial.part) == 300 and denial.part.isprintable() and denial.part.endswith("…")
+
+
+@pytest.mark.parametrize(
+    ("rule", "allowed", "denied"),
+    [
+        ("git *", ["git", "git log", "git log 'a b'"], ["gitk", "git-x"]),
+        ("git*", ["git", "gitk", "git log"], ["gi"]),
+        ("git:*", ["git", "git log"], ["gitk"]),
+        (
+            "npm run test:*",
+            ["npm run test", "npm run test -x"],
+            ["npm run testx", "npm run", "npm run test:x"],
+        ),
+        ("make check", ["make check", "make  check", "make 'check'"], ["make check x", "'make check'"]),
+        ("ls * x", ["ls a x", "ls a b x"], ["ls x", "ls a"]),
+        ("ls 'a b'", ["ls 'a b'", "ls a\\ b"], ["ls a b"]),
+        ("ls \\*", ["ls '*'"], ["ls a", "ls *"]),
+        ("git -c core.pager=less log", ["git -c core.pager=less log"], ["git -c core.pager=sh log"]),
+        ("git -c core.pager *", [], ["git -c core.pagerx=y log"]),
+        ("find * -delete", ["find . -delete"], ["find . -exec rm {} +"]),
+        ("PYTHONPATH=. pytest *", ["PYTHONPATH=. pytest x"], ["PYTHONPATH=/ pytest x", "pytest x"]),
+        ("bash *", ["bash x.sh", "bash -c 'rm x'", "bash"], ["sh x.sh"]),
+        ("xargs *", [], ["xargs rm", "xargs -n1 rm"]),
+        ("source venv/bin/activate", ["source venv/bin/activate"], ["source x"]),
+        ("sudo apt-get update", ["sudo apt-get update"], ["sudo apt-get", "sudo rm x"]),
+    ],
+)
+def test_a_rule_is_read_as_the_cli_reads_it(rule: str, allowed: list[str], denied: list[str]) -> None:
+    rules = [f"Bash({rule})"]
+    assert not {text: found for text in allowed if (found := judge(text, rules))}
+    assert not [text for text in denied if judge(text, rules) is None]
+
+
+@pytest.mark.parametrize("rule", ["Bash", "Bash(*)", "Bash(:*)"])
+def test_any_command_may_be_allowed(rule: str) -> None:
+    assert judge("rm -rf / ; $(", ["Read", rule]) is None
+
+
+def test_a_path_is_judged_from_where_the_command_runs() -> None:
+    rules = ["Bash(ls *)"]
+    assert judge("ls > x", rules, "/state/a") is None
+    assert judge("ls > ../x", rules, "/state/a") is None
+    assert judge("ls > ../../x", rules, "/state/a")
+    assert judge("ls > x", rules, "/etc")
+    assert judge("cd /tmp && ls > x", rules, "/etc")
+
+
+def test_a_link_is_followed(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("links")  # below /tmp, where one may write
+    (folder / "out").symlink_to("/etc")
+    (folder / "in").symlink_to(folder)
+    rules = ["Bash(ls *)"]
+    assert judge("ls > in/x", rules, str(folder)) is None
+    assert judge("ls > out/x", rules, str(folder))
+    assert judge(f"ls > {folder}/out/x", rules)
+
+
+def test_a_command_that_takes_long_to_read_is_refused_soon() -> None:
+    for text in (
+        "$(" * 5000,
+        "(" * 5000,
+        "a" * 100_000,
+        "if " * 3000,
+        "ls " + "${x:-" * 3000,
+        "x=$x;" * 9000,
+    ):
+        assert judge(text, ["Bash(ls *)"]), text[:20]
