@@ -23,8 +23,10 @@ from hyperhive.problem import EX_CONFIG, Problem
 log = logging.getLogger(__name__)
 
 CONNECTIONS = 2048  # two fds each: the unit's LimitNOFILE= leaves room
+LEAVING = 256
 LOOKUPS = 32  # threads
-FULL = b"HTTP/1.1 503 hive-gate: too many connections\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+WHY = b"hive-gate: too many connections"
+FULL = b"HTTP/1.1 503 %b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b\n" % (WHY, len(WHY) + 1, WHY)
 
 
 class Gate:
@@ -33,14 +35,21 @@ class Gate:
         self.model = model
         self.out = out
         self.accounts: dict[str, Account] = {}
+        self.leaving = 0  # who was turned away and still hears why
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         sock = writer.get_extra_info("socket")
-        account = self.admit(peers.uid_of(sock), writer)
-        if not account:
+        uid = peers.uid_of(sock)
+        agent = self.peers.agent(uid)
+        if not agent:
+            log.warning("Refused a connection of uid %d: it is in no agent's range", uid)
             writer.close()
             return
         client = http1.Connection(h11.SERVER, reader, writer, BETWEEN)
+        account = self.accounts.setdefault(agent, Account(agent))
+        if self.is_full(account):
+            await self.turn_away(client)
+            return
         account.connections += 1
         unfollow = follow(sock, writer.transport.abort)
         try:
@@ -52,21 +61,24 @@ class Gate:
             await client.close()
             account.closed()
 
-    def admit(self, uid: int, writer: asyncio.StreamWriter) -> Account | None:
-        agent = self.peers.agent(uid)
-        if not agent:
-            log.warning("Refused a connection of uid %d: it is in no agent's range", uid)
-            return None
-        account = self.accounts.setdefault(agent, Account(agent))
+    def is_full(self, account: Account) -> bool:
         total = sum(each.connections for each in self.accounts.values())
         if account.connections < gate_account.CONNECTIONS and total < CONNECTIONS:
-            return account
-        writer.write(FULL)
+            return False
         account.refused += 1
         if account.refused == 1:  # the rest of a flood is counted
-            text = f"Refused a connection of {agent}: it has {account.connections}, all have {total}"
-            gate_account.record_denial(agent, Denied("connections", text, None))
-        return None
+            text = f"Refused a connection of {account.agent}: it has {account.connections}, all have {total}"
+            gate_account.record_denial(account.agent, Denied("connections", text, None))
+        return True
+
+    async def turn_away(self, client: http1.Connection) -> None:
+        client.writer.write(FULL)
+        if self.leaving >= LEAVING:
+            client.writer.close()
+            return
+        self.leaving += 1
+        await client.close()
+        self.leaving -= 1
 
 
 async def serve(sock: socket.socket, gate: Gate) -> None:

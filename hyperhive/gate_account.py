@@ -12,7 +12,6 @@ from hyperhive.problem import Problem
 
 CONNECTIONS = 64
 LOOKUPS = 4  # of names at once, which take a thread each
-RATE, BURST = 20, 500  # requests to the model, or ways out: in a second; and at once, after some quiet
 HOUR = 3600.0
 IDLE = 300.0
 
@@ -28,8 +27,8 @@ class Limits:
 class Pace:
     """Who floods the gate waits, so that every attempt can be a fact without flooding the journal."""
 
-    rate: float = RATE
-    burst: int = BURST
+    rate: float  # in a second
+    burst: int  # at once, after some quiet
     next: float = -math.inf
 
     async def turn(self) -> None:
@@ -46,8 +45,8 @@ class Account:
     hour: float = -math.inf  # when the one began whose bytes are counted
     bytes: int = 0
     lookups: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOOKUPS))
-    to_model: Pace = field(default_factory=Pace)
-    elsewhere: Pace = field(default_factory=Pace)
+    to_model: Pace = field(default_factory=lambda: Pace(100, 1000))
+    elsewhere: Pace = field(default_factory=lambda: Pace(20, 500))
 
     def closed(self) -> None:
         self.connections -= 1
