@@ -34,6 +34,7 @@ def test_the_sections_stand_in_their_order(still: Site) -> None:
         "Kept state of destroyed agents",
         "Drafts",
         "Approvals",
+        "Commands that were not allowed",
         "Questions",
         "Inbox",
         "Mail flow",
