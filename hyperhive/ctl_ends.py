@@ -46,6 +46,7 @@ def add(verb: Verb) -> None:
     p = verb("answer", answer, "answer a question")
     p.add_argument("id", type=number, metavar="ID")
     p.add_argument("text", metavar="TEXT", nargs="+", help="the answer, or answers where it may be several")
+    p.add_argument("--other", action="store_true", help="it may be none of the options")
     p = verb("remind", remind, "have mail sent later, to yourself or an agent")
     p.add_argument("agent", metavar="AGENT", nargs="?", default=names.OPERATOR)
     p.add_argument("message", metavar="MESSAGE")
@@ -126,7 +127,7 @@ def show_question(question: Message) -> None:
 
 def answer(args: argparse.Namespace) -> int:
     with connect() as client:
-        client.call("answer", question=args.id, answer=args.text)
+        client.call("answer", question=args.id, answer=args.text, other=args.other)
     if args.json:
         ctl_text.print_json({"question": args.id})
     return 0

@@ -66,11 +66,11 @@ def close(store: Store, row: Row, state: str, by: str, answer: list[str] | None)
     return event | {"question": row["question"], "answer": answer}
 
 
-def answer(store: Store, number: int, by: str, said: list[str]) -> tuple[Row, Row]:
+def answer(store: Store, number: int, by: str, said: list[str], *, other: bool) -> tuple[Row, Row]:
     row = open_question(store, number)
     if by not in (row["asked"], names.OPERATOR):
         raise Problem("forbidden", f"question {number} was put to {row['asked']}")
-    if row["options"] and (wrong := [text for text in said if text not in row["options"]]):
+    if row["options"] and not other and (wrong := [text for text in said if text not in row["options"]]):
         hint = "choose from: " + ", ".join(row["options"])
         raise Problem("bad-request", f"{wrong[0][:100]!r} is not one of the options", hint=hint)
     if not said or (len(said) > 1 and not row["multi"]):

@@ -68,9 +68,12 @@ async def ask(broker: Broker, connection: Connection, message: wire.Message) -> 
 async def answer(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
     number = wire.get_int(message, "question", 1, wire.ID_MAX)
     said = texts(message, "answer", OPTIONS_MAX, wire.BODY_MAX // 2)
+    free = wire.get(message, "other", bool, False)
+    if free and connection.who != names.OPERATOR:
+        raise Problem("forbidden", "only the operator may answer what is none of the options")
 
     def change() -> replies.Done[tuple[wire.Message, list[wire.Message]]]:
-        row, event = ends.answer(broker.store, number, connection.who, said)
+        row, event = ends.answer(broker.store, number, connection.who, said, other=free)
         return {}, (event, ends.tell(broker.store, row["asker"], event))
 
     answered, new = await replies.once(broker, connection, message, change)

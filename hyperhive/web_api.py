@@ -51,6 +51,7 @@ ACTIONS: dict[str, Action] = {
         {
             "question": Field("number", "its number"),
             "answer": Field("texts", "one text, or several where it takes several"),
+            "other": Field("flag", "it may be none of the options", optional=True),
         },
     ),
     "ask": Action(

@@ -35,7 +35,7 @@ def test_a_question_to_the_operator_shows_in_the_status_until_it_is_answered(her
     assert "1 ada asks operator" in run(here, "questions").stdout
     assert "is not one of the options" in run(here, "answer", "1", "c", status=1).stderr
     assert run(here, "answer", "1", "a", "b").stdout == ""
-    assert load(here, "answer", "2", "x") == {"question": 2}
+    assert load(here, "answer", "2", "x", "--other") == {"question": 2}
     assert load(here, "status")["questions"] == 0
     assert [json.loads(m["body"])["answer"] for m in ada.ask("recv")["messages"]] == [["a", "b"], ["x"]]
 

@@ -35,6 +35,7 @@ def test_a_question_to_the_operator_is_answered_by_mail(here: Hive) -> None:
     wrong = operator.ask("answer", question=number, answer=["green"])
     assert (wrong["error"], "red, blue" in wrong["message"]) == ("bad-request", True)
     assert operator.ask("answer", question=number, answer=["red", "blue"])["error"] == "bad-request"
+    assert ada.ask("answer", question=number, answer=["green"], other=True)["error"] == "forbidden"
     assert operator.ask("answer", question=number, answer=["blue"])["ok"]
     (event,) = events(ada.ask("recv", wait_seconds=20))
     wanted = {"event": "question_answered", "id": number, "state": "answered", "by": "operator"}

@@ -46,6 +46,7 @@ _hivectl() {
             inbox) words+=' --all --limit --read --mark-read' ;;
             mail) words+=' --limit --state --follow' ;;
             ask) words+=' --option --multi --ttl' ;;
+            answer) words+=' --other' ;;
             remind) words+=' --in --at' ;;
             loose-ends) words+=' --cancel' ;;
             dead) words+=' --retry --drop' ;;

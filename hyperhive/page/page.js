@@ -240,16 +240,37 @@ function filter() {
   }
 }
 
-// ---- older turns
+// ---- older turns: fetched when one scrolls to the end of those that are there
 
-async function older(event) {
-  event.preventDefault();
-  const link = event.target;
-  const answer = await fetch(link.href);
-  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-  for (const turn of all("#turn-list > li", fresh)) if (!document.getElementById(turn.id)) one("#turn-list").append(turn);
-  const next = one("#older", fresh);
-  one("#older-at").replaceChildren(...(next ? [next] : []));
+let reached = null;
+
+async function older() {
+  const link = one("#older");
+  if (!link || link.hasAttribute("aria-busy")) return;
+  link.setAttribute("aria-busy", "true");
+  try {
+    const answer = await fetch(link.href);
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const turn of all("#turn-list > li", fresh)) if (!document.getElementById(turn.id)) one("#turn-list").append(turn);
+    const next = one("#older", fresh);
+    one("#older-at").replaceChildren(...(next ? [next] : []));
+    times();
+    reached.unobserve(one("#older-at")); // so that it is said again should it still be in sight
+    reached.observe(one("#older-at"));
+  } catch {
+    link.removeAttribute("aria-busy"); // it can be followed by hand
+  }
+}
+
+function scroll() {
+  const seen = (all) => all.some((each) => each.isIntersecting) && older();
+  reached = new IntersectionObserver(seen, { root: one("#turns-at"), rootMargin: "200px" });
+  reached.observe(one("#older-at"));
+  one("#older-at").addEventListener("click", (event) => {
+    if (event.target.id !== "older") return;
+    event.preventDefault();
+    older();
+  });
 }
 
 // ---- notifications
@@ -286,6 +307,12 @@ const COMMANDS = {
   "/new-session": "begin a new session",
   "/clear": "clear the turns on this page",
 };
+// What cannot be taken back is asked once: the same command again means yes.
+const ASKS = {
+  "/cancel": "This stops the turn that runs; its mail is not delivered again, and who sent it is told.",
+  "/new-session": "It forgets what was said so far; its files and notes stay.",
+  "/clear": "This hides the turns on this page; nothing is deleted.",
+};
 const DONE_BY = { "/compact": "compact", "/cancel": "cancel-turn", "/new-session": "new-session" };
 
 const cleared = new Set();
@@ -297,6 +324,12 @@ function hide() {
 async function command(form, line) {
   const said = one("output", form);
   const [word, ...rest] = line.split(/\s+/);
+  if (ASKS[word] && form.dataset.asked !== word) {
+    form.dataset.asked = word;
+    one("textarea", form).value = word;
+    return tell(said, `${ASKS[word]} Send it again to do it.`, "waits");
+  }
+  delete form.dataset.asked;
   const fields = new URLSearchParams({ agent: form.dataset.composer });
   if (word === "/help") return tell(said, Object.entries(COMMANDS).map((each) => each.join("  ")).join("\n"), "body");
   if (word === "/clear") {
@@ -324,6 +357,11 @@ function compose() {
   const found = () => (/^\/[a-z-]*$/.test(text.value) ? Object.keys(COMMANDS).filter((each) => each.startsWith(text.value)) : []);
   const open = () => place.firstChild !== null;
   const close = () => { place.replaceChildren(); text.removeAttribute("aria-activedescendant"); text.removeAttribute("aria-controls"); };
+  const forget = () => {
+    if (form.dataset.asked) text.value = "", tell(one("output", form), "Not done.", "");
+    delete form.dataset.asked;
+    close();
+  };
   const take = (word) => { text.value = word + (word === "/model" ? " " : ""); close(); text.focus(); };
 
   function show() {
@@ -342,13 +380,13 @@ function compose() {
   }
 
   text.setAttribute("aria-autocomplete", "list");
-  text.addEventListener("input", () => { chosen = 0; show(); });
+  text.addEventListener("input", () => { chosen = 0; delete form.dataset.asked; show(); });
   text.addEventListener("blur", close);
   text.addEventListener("keydown", (event) => {
     const words = found();
     const move = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (open() && move) chosen = (chosen + move + words.length) % words.length, show();
-    else if (open() && event.key === "Escape") close();
+    else if (event.key === "Escape" && (open() || form.dataset.asked)) forget();
     else if (open() && (event.key === "Tab" || event.key === "Enter") && words[chosen] !== text.value) take(words[chosen]);
     else if (event.key === "Enter" && (event.ctrlKey || event.metaKey || text.value.startsWith("/"))) form.requestSubmit();
     else return;
@@ -374,7 +412,7 @@ if (document.body.dataset.last) {
     one("#filter-row").hidden = false;
     one("#filter").addEventListener("input", filter);
   }
-  document.addEventListener("click", (event) => event.target.id === "older" && older(event));
+  if (one("#older")) scroll();
   ask();
   times();
   listen(document.body.dataset.last);

@@ -26,4 +26,12 @@
 <div class="row"><label class="grow">Your answer <textarea name="answer" required rows="2" maxlength="32768"></textarea></label><button>Answer</button></div>
 % end
 <output></output></form>
+% if each["options"]:
+<details><summary>Another answer …</summary>
+<form method="post" action="/api/answer">
+% include("hidden.tpl")
+<input type="hidden" name="question" value="{{each["id"]}}"><input type="hidden" name="other" value="1">
+<div class="row"><label class="grow">In your own words <textarea name="answer" required rows="2" maxlength="32768"></textarea></label><button>Answer</button></div>
+<output></output></form></details>
+% end
 </li>

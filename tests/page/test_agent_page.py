@@ -14,6 +14,13 @@ def command(page: Page, line: str) -> None:
     page.keyboard.press("Control+Enter")
 
 
+def twice(page: Page, line: str) -> None:
+    """A command that asks once."""
+    command(page, line)
+    expect(page.locator("#composer output.waits")).to_contain_text("Send it again to do it")
+    page.keyboard.press("Enter")
+
+
 def test_a_turn_is_seen_as_it_happens(site: Site) -> None:
     page = live(site.open(ADA))
     turn = page.locator("#turn-list > li").first
@@ -47,12 +54,14 @@ def test_history_scrolls_back(site: Site) -> None:
     page = live(site.open(ADA))
     turns = page.locator("#turn-list > li")
     expect(turns.first).to_contain_text("Turn 25")
-    expect(turns).to_have_count(10)
-    page.get_by_role("link", name="Older turns").click()
-    expect(turns).to_have_count(20)
-    page.get_by_role("link", name="Older turns").click()
+    expect(turns).to_have_count(20)  # as ten do not fill the window
+    page.locator("#turns-at").hover()
+    page.mouse.wheel(0, 20_000)
     expect(turns).to_have_count(25)
     expect(page.get_by_role("link", name="Older turns")).to_have_count(0)
+    plain = site.open(ADA, java_script_enabled=False)
+    plain.get_by_role("link", name="Older turns").click()
+    expect(plain.locator("#turn-list > li").first).to_contain_text("Turn 15")
     scene.turn(site.agents["ada"], 26)
     expect(turns.first).to_contain_text("Turn 26")
     expect(turns).to_have_count(26)
@@ -124,13 +133,17 @@ def test_a_turn_is_cancelled(site: Site) -> None:
     assert ada.ask("listen", number=3)["ok"]
     page = live(site.open(ADA))
     command(page, "/cancel")
+    expect(page.locator("#composer output.waits")).to_contain_text("Send it again to do it")
+    page.keyboard.press("Escape")
+    expect(page.locator("#composer output")).to_have_text("Not done.")
+    twice(page, "/cancel")
     expect(page.locator("#composer output")).to_have_text("Turn 3 of ada is being stopped.")
     while (event := ada.read())["event"] != "cancel":
         pass
     assert event["number"] == 3
     scene.turn(ada, 3, "cancelled")
     expect(page.locator("#turn-list > li").first.locator(".pill")).to_have_text("cancelled")
-    command(page, "/cancel")
+    twice(page, "/cancel")
     expect(page.locator("#composer output.wrong")).to_contain_text("ada runs no turn")
 
 
@@ -154,7 +167,7 @@ def test_commands_are_completed(site: Site) -> None:
     expect(said).to_have_text("The session of ada is compacted before its next turn.")
     command(page, "/nonsense")
     expect(said).to_contain_text("There is no command /nonsense")
-    command(page, "/clear")
+    twice(page, "/clear")
     expect(page.locator("#turn-list > li:visible")).to_have_count(1)  # the one that runs, from here on
     expect(page.locator("#turn-list .events > li:visible")).to_have_count(0)
     scene.happened(site.agents["ada"], 3, [("text", None, "And now?")], after=5)

@@ -101,17 +101,19 @@ def test_answer_questions(site: Site) -> None:
     page = live(site.open())
     one, several, free = (page.locator(f"#question-{number}") for number in (1, 2, 3))
     expect(one).to_contain_text("expires in 1 h")
-    one.get_by_role("button", name="next").click()
+    one.get_by_text("Another answer …").click()
+    one.get_by_label("In your own words").fill("none, we wait")
+    one.get_by_role("button", name="Answer", exact=True).click()
     expect(page.get_by_role("status").filter(has_text="Question 1 is answered")).to_be_visible()
     several.get_by_label("ada").check()
     several.get_by_label("everybody").check()
-    several.get_by_role("button", name="Answer").click()
+    several.get_by_role("button", name="Answer", exact=True).first.click()
     expect(several).to_have_count(0)
     free.get_by_label("Your answer").fill("hivectl")
     free.get_by_role("button", name="Answer").click()
     expect(page.locator("#questions")).to_contain_text("Nobody asks you anything.")
     answers = [event["answer"] for event in scene.told(site.agents["manager"]) if "answer" in event]
-    assert answers == [["next"], ["ada", "everybody"]]
+    assert answers == [["none, we wait"], ["ada", "everybody"]]
     assert [event["answer"] for event in scene.told(site.agents["ada"])] == [["hivectl"]]
 
 
