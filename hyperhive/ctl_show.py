@@ -188,6 +188,8 @@ def event(event: Message) -> str:
             return f"{event['unit']} crashed: {wire.death(event)}"
         case "quarantined" | "recovered":
             return f"{event['unit']}: {event['event']}"
+        case "command_denied":
+            return f"{event['agent']} may not run {event['program'] or 'a command'}: {event['kind']}"
         case "spawned":
             return f"{event['agent']} was created"
         case "approval":
