@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from hyperhive import stats_read, telemetry_made
+from hyperhive import bench_explore, stats_read, telemetry_made
 from hyperhive.bench import Figure, figure
 from hyperhive.series import HOUR
 
@@ -26,9 +26,10 @@ METADATA = Path("/usr/share/hyperhive/datasette/metadata.yaml")
 
 def run(folder: Path, turns: int = TURNS, metadata: Path = METADATA) -> list[Figure]:
     with tempfile.TemporaryDirectory(dir=folder) as place:
+        Path(place).chmod(0o711)  # agents connect to sockets below it
         path = Path(place) / "stats.db"
         telemetry_made.make(path, seed=1, agents=20, days=30, turns=turns, until=UNTIL)
-        return [*windows(path), questions(path, metadata)]
+        return [*windows(path), questions(path, metadata), *bench_explore.run(Path(place), path)]
 
 
 def median(work: Callable[[], object]) -> float:
