@@ -18,7 +18,7 @@ UID_LAST = 0x6FFF0000
 UID_RANGE = 65536
 OURS = ("/usr/lib/hyperhive", "/usr/share/hyperhive")
 WRITABLE = "/run/hyperhive/cages"  # /var/lib/hyperhive as run-hyperhive-cages.mount has it
-TEMPORARY = "size=5%,nr_inodes=50k,nosuid,nodev"
+TEMPORARY = "size=5%,nr_inodes=20k,nosuid,nodev"
 TASKS_MAX = 2048  # as in hive-agent@.service
 WATCHDOG_MARGIN = 60  # seconds, in which the harness itself can end a turn that hangs
 
