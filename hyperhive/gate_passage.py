@@ -215,7 +215,9 @@ class Passage:
             self.hang_up()
             self.way, sock = await self.out.open(self.account, to)
             self.upstream = http1.Connection(
-                h11.CLIENT, *await asyncio.open_connection(sock=sock), gate_account.IDLE
+                h11.CLIENT,
+                *await asyncio.open_connection(sock=sock, limit=http1.READ_SIZE // 2),
+                gate_account.IDLE,
             )
         assert self.way
         host = to.host if to.port == egress.HTTP_PORT else str(to)

@@ -10,7 +10,7 @@ import h11
 from hyperhive.problem import EX_CONFIG, Problem
 
 HEADERS_MAX = 64 * 1024
-READ_SIZE = 64 * 1024
+READ_SIZE = 256 * 1024
 LINGER = 2.0  # seconds
 
 Headers = list[tuple[bytes, bytes]]
