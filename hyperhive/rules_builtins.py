@@ -6,7 +6,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from hyperhive import rules_variables
 from hyperhive.rules_match import Pattern
 from hyperhive.rules_tree import Block, Script, Simple
-from hyperhive.rules_values import ANY, HOME, MANY, UNKNOWN, Values, arguments, assigned, opaque, walk
+from hyperhive.rules_values import (
+    ANY,
+    GLOB,
+    HOME,
+    MANY,
+    UNKNOWN,
+    Values,
+    arguments,
+    assigned,
+    opaque,
+    several,
+    walk,
+)
 from hyperhive.rules_wrappers import MARKED, SHELLS, WRAPPERS, Runs
 
 FREE = frozenset(
@@ -41,13 +53,13 @@ def names(options: str, takes: str) -> Callable[[Sequence[str]], Runs]:
             if takes and re.fullmatch(f"-[{options}]*[{takes}]", word) and rest:
                 if "a" in word[-1:]:
                     continue  # its value is a name
-                if MANY in rest.pop(0):
+                if several(rest.pop(0)):
                     return Runs(hazard=f"{words[0]} {NOT_TOLD}")
             elif options and re.fullmatch(f"-[{options}]+|-[{takes or '-'}][0-9.]+", word):
                 continue
             elif not NAME.fullmatch(word):
                 return Runs(hazard=f"{words[0]} {word if not MARKED.search(word) else NOT_TOLD}")
-            elif why := rules_variables.assignment(word, exported=False):
+            elif word != "_" and (why := rules_variables.assignment(word, exported=False)):
                 return Runs(hazard=why)
         return Runs()
 
@@ -81,7 +93,7 @@ def test(words: Sequence[str]) -> Runs:
         if word in ("-v", "-R") and after not in BINARY:
             if not NAME.fullmatch(after):
                 return Runs(hazard=f"{words[0]} {word}")
-        elif MANY in word and word != "./" + MANY:
+        elif MANY in word or word.startswith(GLOB):
             return Runs(hazard=f"{words[0]} with an unknown text that is not in double quotes")
         elif (
             word.startswith(ANY)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from hyperhive.rules_values import opaque
+from hyperhive.rules_values import COULD_BE, opaque
 from hyperhive.rules_wrappers import MARKED, Runs
 
 # Those that run nothing but git itself, unless told so by an option. Anything else could be an alias.
@@ -96,7 +96,7 @@ def plain(name: str, rest: Sequence[str]) -> Runs:
         if pattern and re.match(pattern, word):
             return Runs(hazard=word.partition("=")[0])
         if pattern and opaque(word):
-            return Runs(hazard=f"git {name} with a word that could be an option")
+            return Runs(hazard=f"git {name} with {COULD_BE}")
     return Runs()
 
 
@@ -140,7 +140,7 @@ def rebase(_name: str, rest: Sequence[str]) -> Runs:
         elif word.startswith("--ex") or re.match(r"-[a-z]*x", word):
             scripts.append(word.partition("=")[2] or word[2:])
         elif opaque(word):
-            return Runs(hazard="git rebase with a word that could be an option")
+            return Runs(hazard=f"git rebase with {COULD_BE}")
     return Runs(scripts=tuple(scripts))
 
 

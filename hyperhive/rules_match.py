@@ -30,9 +30,9 @@ def pattern(rule: str) -> Pattern:
     text = rule.removeprefix("Bash(").removesuffix(")").strip()
     if text.endswith(":*"):
         text = text[:-2] + " *"
-    text = text.replace("\\*", "\x05")  # the CLI's way to mean a star
+    text = text.replace("\\*", "\x06")  # the CLI's way to mean a star
     words = split(text)
-    regex = re.escape(BETWEEN.join(words)).replace(r"\*", ".*").replace("\x05", r"\*")
+    regex = re.escape(BETWEEN.join(words)).replace(r"\*", ".*").replace("\x06", r"\*")
     if text.endswith(" *") and text.count("*") == 1:
         regex = regex.removesuffix(re.escape(BETWEEN) + ".*") + f"({BETWEEN}.*)?"
     return Pattern(rule, tuple(words), "*" not in text, re.compile(regex, re.DOTALL))

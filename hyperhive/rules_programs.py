@@ -4,9 +4,13 @@ import re
 from collections.abc import Callable, Sequence
 
 from hyperhive import rules_git
-from hyperhive.rules_values import ANY, MANY, opaque
+from hyperhive.rules_values import ANY, COULD_BE, opaque, several
 from hyperhive.rules_wrappers import MARKED, Runs
 
+SQLITE = (
+    r"\s*\.(?!(schema|tables|indexes|databases|headers|mode|dump)\b[^\n]*$)|.*\n\s*\."
+    r"|--?(cmd|init)|.*(?i:load_extension|edit\()"
+)
 # Options, or their beginnings, after which something else runs. A rule that spells one allows it.
 OPTIONS = {
     "apt": r"-o|-c|--option|--config",
@@ -37,7 +41,7 @@ OPTIONS = {
     "socat": r"(?i:.*(exec|system|shell):)",
     "sort": r"--co",
     "split": r"--f",
-    "sqlite3": r"\s*\.|.*\n\s*\.|--?(cmd|init)|.*(?i:load_extension|edit\()",
+    "sqlite3": SQLITE,
     "ssh": r"-[A-Za-z0-9]*[oFSEw]",
     "tar": r"--(us|rs|rm|to-c|checkpoint-a|inf|new-v)|-[A-Za-z]*[IF]",
     "tcpdump": r"-[A-Za-z]*[zw]",
@@ -68,7 +72,7 @@ def find(words: Sequence[str]) -> Runs:
     while rest:
         word = rest.pop(0)
         if word in FIND_TAKES:
-            if not rest or MANY in rest.pop(0):
+            if not rest or several(rest.pop(0)):
                 return Runs(hazard=f"find {word} with words that cannot be told")
         elif word in FIND_RUNS:
             end = next((at for at, each in enumerate(rest) if each == ";" or (each == "+" and at)), None)
@@ -77,9 +81,7 @@ def find(words: Sequence[str]) -> Runs:
             commands.append(tuple(each.replace("{}", "./" + ANY) for each in rest[:end]))
             del rest[: end + 1]
         elif opaque(word) or (word.startswith("-") and word not in FIND_ALONE):
-            return Runs(
-                hazard=word if not MARKED.search(word) else "find with a word that could be an option"
-            )
+            return Runs(hazard=word if not MARKED.search(word) else f"find with {COULD_BE}")
     return Runs(commands=tuple(commands))
 
 
@@ -89,7 +91,8 @@ SED_PARTS = tuple(
     rf"s{mark}([^{mark}\\\n]|\\.)*{mark}([^{mark}\\\n]|\\.)*{mark}[gpiI0-9]*"
     for mark in ("/", r"\|", "#", ",", "@", ":")
 )
-SED = rf"\s*({SED_ADDRESS})?({'|'.join(SED_PARTS)}|[dDpPgGhHnNxl=]|[qQ][0-9]*)\s*"
+SED_TEXT = r"[aic](\\\n?|\s)[^\\\n]*(?=$|\n)"
+SED = rf"\s*({SED_ADDRESS})?({'|'.join(SED_PARTS)}|[dDpPgGhHnNxl=]|[qQ][0-9]*|{SED_TEXT})\s*"
 SED_OPTION = (
     r"-[nErsuz]+|-[nErsuz]*i[\w.~]*|--(quiet|silent|regexp-extended|null-data|in-place|posix|sandbox)"
 )
@@ -107,7 +110,9 @@ def sed(words: Sequence[str]) -> Runs:
         elif word == "--":
             names += rest
             rest = []
-        elif (opaque(word) and (scripts or names) and word != "") or not word.startswith("-") or word == "-":
+        elif opaque(word) and word and (scripts or names):
+            return Runs(hazard=f"sed with {COULD_BE}")
+        elif not word.startswith("-") or word == "-":
             names.append(word)
         elif not re.fullmatch(SED_OPTION, word):
             return Runs(hazard=f"sed {word}")
@@ -162,9 +167,7 @@ def make(words: Sequence[str]) -> Runs:
     for word in words[1:]:
         name, equals, value = word.partition("=")
         if opaque(word) or re.match(r"--(eval|ev)|-[A-Za-z]*[EfI]|--(file|makefile|include)", word):
-            return Runs(
-                hazard=word if not MARKED.search(word) else "make with a word that could be an option"
-            )
+            return Runs(hazard=word if not MARKED.search(word) else "make with a word that cannot be told")
         if equals and re.search(r"[$`]", value):
             return Runs(hazard=f"make {name}=")
     return Runs(variables=tuple(word for word in words[1:] if "=" in word and not word.startswith("-")))
@@ -191,7 +194,7 @@ def by_option(words: Sequence[str]) -> Runs:
         if re.match(pattern, word, re.DOTALL):
             return Runs(hazard=word.partition("=")[0])
         if opaque(word) and word:
-            return Runs(hazard=f"{words[0]} with a word that could be an option")
+            return Runs(hazard=f"{words[0]} with {COULD_BE}")
     return Runs()
 
 

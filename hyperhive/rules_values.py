@@ -25,8 +25,10 @@ ANY = "\x01"  # some text, within a word
 MANY = "\x02"  # some text that may be split into words, or be nothing at all
 TAME = "\x03"  # a path or a name: nothing that could be an option, blanks or ".."
 COUNT = "\x04"  # a whole number
-MARKS = ANY + MANY + TAME + COUNT
-UNKNOWN = re.compile(f"[{ANY}{MANY}]")
+GLOB = "\x05"  # some text, perhaps in several words, of which each begins with what stands before
+MARKS = ANY + MANY + TAME + COUNT + GLOB
+UNKNOWN = re.compile(f"[{ANY}{MANY}{GLOB}]")
+COULD_BE = "a word that could be an option; put it after --"
 POSSIBLE_MAX = 12  # values that a word may have before we give up counting
 HOME = "/home/agent"
 NUMBER = re.compile(rf"[-0-9{COUNT}]*")
@@ -186,8 +188,10 @@ def finite(name: str, given: list[list[Word] | None], known: Values) -> frozense
     for words in given:
         if words is None:
             return None
-        found |= set(itertools.chain.from_iterable(texts(word, known) for word in words))
-    return frozenset(found) if len(found) < POSSIBLE_MAX and not UNKNOWN.search("".join(found)) else None
+        # As for's words are read; what a mere assignment leaves as it is, is one of those.
+        found |= set(itertools.chain.from_iterable(texts(word, known, split=True) for word in words))
+    told = len(found) < POSSIBLE_MAX and not any(each and opaque(each) for each in found)
+    return frozenset(found) if told else None
 
 
 # words
@@ -226,8 +230,8 @@ def texts_of(part: Part, known: Values, *, split: bool, first: bool) -> list[str
         return [HOME]  # it must not be set to anything else
     if not part.plain or part.name not in known.known:
         return unknown
-    options = sorted(known.known[part.name])
-    return unknown if loose and any(re.search(r"[\s*?\[]", each) for each in options) else options
+    options = sorted({each.replace(GLOB, ANY) for each in known.known[part.name]})
+    return unknown if loose and any(re.search(rf"[\s*?\[{ANY}]", each) for each in options) else options
 
 
 # Commands of which one knows what kind of text they print.
@@ -257,9 +261,9 @@ def unquoted(text: str, *, split: bool, first: bool) -> str:
     if not split:
         return text
     if re.search(r"\{.*(,|\.\.).*\}", text) or re.search(r"\{[^}]*$", text):
-        return text.partition("{")[0] + MANY  # braces make several words
+        return text.partition("{")[0] + GLOB  # braces make several words
     # A [ without a ] is no pattern, and { } are left alone.
-    return re.sub(r"\*|\?|\[(?=.*\])", MANY, text)
+    return re.sub(r"\*|\?|\[(?=.*\])", GLOB, text)
 
 
 def arguments(words: Iterable[Word], known: Values) -> list[list[str]]:
@@ -274,5 +278,9 @@ def arguments(words: Iterable[Word], known: Values) -> list[list[str]]:
 
 
 def opaque(word: str) -> bool:
-    """It could begin with anything, also with a dash."""
-    return word == "" or word[0] in ANY + MANY
+    """It, or one of the words that it becomes, could begin with anything, also with a dash."""
+    return word == "" or word[0] in ANY + GLOB or MANY in word
+
+
+def several(word: str) -> bool:
+    return MANY in word or GLOB in word

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hyperhive.rules_values import ANY, MANY, MARKS
+from hyperhive.rules_values import ANY, MANY, MARKS, several
 
 MARKED = re.compile(f"[{MARKS}]")
 
@@ -88,7 +88,7 @@ def option(rest: list[str], wrapper: Wrapper, found: dict[str, str]) -> bool:
     elif equals and name.startswith("--") and name in takes:
         found[name] = value
         rest.pop(0)
-    elif word in takes and len(rest) > 1 and MANY not in rest[1]:
+    elif word in takes and len(rest) > 1 and not several(rest[1]):
         found[word] = rest[1]
         del rest[:2]
     elif short in takes and len(word) > 2 and not word.startswith("--"):
