@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -15,7 +16,8 @@ from hyperhive import addresses
 from hyperhive.egress import Target
 from hyperhive.gate_account import Account, Limits, Pace, Way
 from tests import endpoints
-from tests.outside import Names, Outside, Server, echo, outside, two_hosts
+from tests.outside import NAME_SERVER, Names, Outside, Server, echo, outside, two_hosts
+from tests.scripted_model import BASE
 from tests.test_gate import memory
 
 
@@ -221,6 +223,26 @@ def test_the_internet_is_reached_but_not_this_host_by_its_own_address(tmp_path: 
             _, reason, _ = it.refuses("9.9.9.8:8000")
             assert reason == "hive-gate: 9.9.9.8:8000 is no address of the internet: of this host"
             server.terminate()
+
+
+def test_a_name_server_that_never_answers_holds_up_nobody_else(out: Outside, server: Server) -> None:
+    out.allow("slow.org:1")
+    out.allow(f"127.0.0.1:{server.port}", agent="bob")
+    endpoints.agent(out.folder, "bob", BASE + 65536)
+    with contextlib.ExitStack() as stack:
+        silent = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        silent.bind((NAME_SERVER, 53))
+        waiting = [stack.enter_context(endpoints.connect(out.url)) for _ in range(40)]
+        for s in waiting:
+            s.sendall(b"CONNECT slow.org:1 HTTP/1.1\r\nHost: slow.org\r\n\r\n")
+        assert silent.recv(512)
+        url = stack.enter_context(endpoints.relay(out.gate.path, BASE + 65536))
+        request = f"CONNECT 127.0.0.1:{server.port} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+        s = stack.enter_context(endpoints.connect(url))
+        s.sendall(request.encode())
+        assert endpoints.until(s, b"\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+        assert not select.select(waiting, [], [], 0)[0]
+    out.fact("egress", HIVE_AGENT="bob")
 
 
 def test_what_cannot_be_reached_is_named(out: Outside) -> None:
