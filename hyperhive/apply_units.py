@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from pystemd.dbusexc import DBusNoSuchUnitError
-from pystemd.systemd1 import Unit
+from pystemd.systemd1 import Manager, Unit
 from systemd import journal
 
 from hyperhive import logs
@@ -14,6 +14,7 @@ from hyperhive.problem import Problem
 
 TARGET = "hyperhive.target"
 JOURNAL = "/run/systemd/journal/io.systemd.journal"
+WAITING = (b"start", b"waiting")
 LAST_WORDS = 20  # lines
 LAST_WORDS_MAX = 3000  # characters
 UNFINISHED = ("active", "activating", "reloading", "deactivating")
@@ -57,6 +58,14 @@ def reload(units: Units, name: str, *, wanted: bool) -> None:
         known = known and not it.Unit.NeedDaemonReload
     if not known:
         units.manager.Manager.Reload()
+
+
+def reload_all(manager: Manager) -> None:
+    """In the middle of a boot. At times it loses the jobs that wait for us to end (systemd 252)."""
+    waiting = [unit for _, unit, verb, state, *_ in manager.Manager.ListJobs() if (verb, state) == WAITING]
+    manager.Manager.Reload()
+    for unit in waiting:
+        manager.Manager.StartUnit(unit, b"fail")
 
 
 def forget_failures(units: Units, unit: str) -> None:
