@@ -3,9 +3,7 @@
 import os
 import subprocess
 import time
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from hyperhive.bench import OPERATOR, TOML, WAIT, Figure, figure, model
 from hyperhive.client import Client, Connection
@@ -83,9 +81,9 @@ def change(client: Client, events: Connection, manager: Manager, agent: str, run
     return time.monotonic() - began
 
 
-def run() -> list[dict[str, Any]]:
+def run(_: Path) -> list[Figure]:
     with model(), Client(OPERATOR, patience=10) as client, Client(OPERATOR, patience=10) as watcher:
-        return [asdict(each) for each in changing(client, watcher.subscribe())]
+        return changing(client, watcher.subscribe())
 
 
 def changing(client: Client, events: Connection) -> list[Figure]:
