@@ -100,11 +100,11 @@ def waiting(store: Store, agents: list[Row], pending: list[Row], questions: list
     found += [*unread(store), *dead(store)]
     for row in agents:
         if row["state"] == "quarantined":
-            found.append(
-                waits("quarantined", 0, row["name"], row["last_turn_at"], "crashes again and again")
-            )
+            text = f"{row['name']} crashes again and again"
+            found.append(waits("quarantined", 0, row["name"], row["last_turn_at"], text))
         if row["last_outcome"] == "auth-failed":
-            found.append(waits("login", 0, row["name"], row["last_turn_at"], "cannot log in at the model"))
+            text = f"{row['name']} cannot log in at the model"
+            found.append(waits("login", 0, row["name"], row["last_turn_at"], text))
     return sorted(found, key=lambda each: str(each["since"]))
 
 
