@@ -50,8 +50,9 @@ HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"same-origin"),
-    (b"cache-control", b"no-store"),
 ]
+NOT_KEPT = (b"cache-control", b"no-store")
+FILES, FRESH = ("/-/static", "/hive/"), (b"cache-control", b"private, max-age=3600")
 # Besides files of ours, what Datasette's own pages have in them runs, and no other script.
 POLICY = (
     "default-src 'none'; script-src 'self' {scripts}; style-src 'self' 'unsafe-inline'; "
@@ -87,10 +88,13 @@ class Guard:
             elif place := self.elsewhere(scope):
                 await redirect(send, place)
             else:
-                await self.app(seen(scope), receive, with_headers(send, self.headers))
+                await self.app(seen(scope), receive, with_headers(send, self.headers_of(scope["path"])))
         finally:
             self.answering -= 1
             self.asked_at = time.monotonic()
+
+    def headers_of(self, path: str) -> list[tuple[bytes, bytes]]:
+        return [*self.headers, FRESH] if path.startswith(FILES) else [*self.headers, NOT_KEPT]
 
     async def refusal(self, scope: Scope) -> tuple[int, str, str] | None:
         headers = {key: value.decode("latin-1") for key, value in scope["headers"]}
@@ -163,14 +167,14 @@ def with_headers(send: Any, headers: list[tuple[bytes, bytes]]) -> Any:
 
 
 async def redirect(send: Any, place: str) -> None:
-    headers = [(b"location", place.encode()), *HEADERS]
+    headers = [(b"location", place.encode()), *HEADERS, NOT_KEPT]
     await send({"type": "http.response.start", "status": 303, "headers": headers})
     await send({"type": "http.response.body", "body": b""})
 
 
 async def refuse(send: Any, status: int, title: str, text: str) -> None:
     body = PAGE.format(title=html.escape(title), text=html.escape(text)).encode()
-    headers = [(b"content-type", b"text/html; charset=utf-8"), *HEADERS]
+    headers = [(b"content-type", b"text/html; charset=utf-8"), *HEADERS, NOT_KEPT]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

@@ -91,6 +91,8 @@ def test_no_script_runs_that_is_not_ours_or_datasettes(page: Explorer, cookie: s
     assert "<script>alert" not in text
     allowed = page.headers["Content-Security-Policy"].partition("script-src")[2].partition(";")[0]
     assert "sha256-" in allowed and "unsafe" not in allowed
+    assert page.headers["Cache-Control"] == "no-store"
+    assert page.ask("/hive/dashboard.js", cookie)[0] == 200 and "max-age" in page.headers["Cache-Control"]
 
 
 def test_questions_are_listed_by_theme(page: Explorer, cookie: str) -> None:

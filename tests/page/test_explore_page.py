@@ -2,8 +2,9 @@
 
 import os
 import re
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.page.conftest import DESK, PHONE, SECONDS, Size, fits, is_wrong, seri
 
 SIZES = {"desk": DESK, "phone": PHONE}
 CHARTS = 12
+HOSTILE = "<img src=x onerror=\"document.title='owned'\">"
 Open = Callable[..., Page]
 
 
@@ -26,6 +28,10 @@ def opened(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Itera
     folder = tmp_path_factory.mktemp("explore")
     made = folder / "stats.db"
     telemetry_made.make(made, seed=1, agents=20, days=30, turns=6000, until=datetime.now(UTC))
+    with closing(sqlite3.connect(made)) as db, db:
+        columns = "agent, ts, ?, count, sum * 99, min, max, last"
+        one = "stats_hour where key = 'tool.Bash' order by ts desc limit 1"
+        db.execute(f"insert into stats_hour select {columns} from {one}", (f"tool.{HOSTILE}",))  # noqa: S608
     here, complaints = Hive(folder), list[str]()
     here.sockets = SOCKETS
     here.start()
@@ -53,6 +59,18 @@ def opened(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Itera
     assert complaints == []
 
 
+def test_a_tool_named_by_an_agent_is_text(opened: Open) -> None:
+    page = drawn(opened())
+    expect(page.locator("#card-tools svg")).to_contain_text("<img")
+    for bar in page.locator("#card-tools path[role=graphics-symbol]").all():
+        bar.hover()
+        expect(page.locator("#vg-tooltip-element")).to_be_visible()
+    page.locator("#card-tools summary").click()
+    expect(page.locator("#card-tools td").filter(has_text="<img")).to_be_visible()
+    assert page.locator("img").count() == 0
+    expect(page).to_have_title("The crew")
+
+
 def foreign(url: str, origin: str) -> bool:
     return not url.startswith((f"{origin}/", "data:"))
 
@@ -74,8 +92,9 @@ def test_the_dashboard(opened: Open, tmp_path: Path, size: str) -> None:
         assert each.locator("svg").count() == 1, each.inner_text()
     assert fits(page)
     page.screenshot(path=tmp_path / f"dashboard-{size}.png", full_page=True)
-    page.evaluate("document.querySelectorAll('.card details').forEach((each) => { each.open = true; })")
-    assert serious(page, ".content") == []
+    if size == "phone":  # what it finds is the same on a desk
+        page.evaluate("document.querySelectorAll('.card details').forEach((each) => { each.open = true; })")
+        assert serious(page, ".content") == []
 
 
 def test_one_agent_since_a_day(opened: Open) -> None:
