@@ -29,7 +29,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Itera
     made = folder / "stats.db"
     telemetry_made.make(made, seed=1, agents=20, days=30, turns=6000, until=datetime.now(UTC))
     with closing(sqlite3.connect(made)) as db, db:
-        columns = "agent, ts, ?, count, sum * 99, min, max, last"
+        columns = "agent, ts - 3456000000, ?, count, sum * 99, min, max, last"  # 40 days before
         one = "stats_hour where key = 'tool.Bash' order by ts desc limit 1"
         db.execute(f"insert into stats_hour select {columns} from {one}", (f"tool.{HOSTILE}",))  # noqa: S608
     here, complaints = Hive(folder), list[str]()
@@ -60,7 +60,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Itera
 
 
 def test_a_tool_named_by_an_agent_is_text(opened: Open) -> None:
-    page = drawn(opened())
+    page = drawn(opened("/?agent=&since=2000-01-01"))
     expect(page.locator("#card-tools svg")).to_contain_text("<img")
     for bar in page.locator("#card-tools path[role=graphics-symbol]").all():
         bar.hover()
