@@ -311,6 +311,9 @@ WRONG_SETUPS = {
     '[model]\nendpont = "rehearsal"\n': "hive.toml:2: 'model.endpont' is not a key here",
     '[model]\nendpoint = "https://x:99999"\n': "endpoint 'https://x:99999': Port out of range",
     '[model]\nendpoint = "http://example.org"\n': "a credential would go out unencrypted",
+    '[egress]\nprivate = ["10.0.0.1"]\n': "hive.toml: 'egress.private': '10.0.0.1' is no ADDRESS",
+    '[egress]\nprivate = ["10.0.0.1/8:443"]\n': "hive.toml: 'egress.private': 10.0.0.1/8 has host bits set",
+    '[egress]\nprivate = ["[fd00::/129]:443"]\n': "hive.toml: 'egress.private': 'fd00::/129' does not",
 }
 
 
