@@ -5,6 +5,7 @@ import json
 import re
 from urllib.parse import urlencode
 
+from tests.box.changes import do
 from tests.box.crew import Crew, Watch
 from tests.box.test_web import asked, curl, signed_in
 
@@ -82,4 +83,4 @@ def test_a_denied_command_becomes_an_allowed_one(crew: Crew, watch: Watch) -> No
     assert crew.call("denials", agent="dana")["denials"] == []
     files = {file["path"]: file["text"] for file in crew.call("config", agent="dana")["files"]}
     assert files["agent.toml"] == TOML.replace('*)"]', '*)", "Bash(make --version)"]')
-    crew.call("destroy", agent="dana")
+    assert do(crew, "destroy", agent="dana")["state"] == "deployed"
