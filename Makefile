@@ -36,8 +36,8 @@ demo: setup root
 bench: setup root
 	.venv/bin/python bin/hive-bench
 
-# The tests of the page drive it. Ubuntu has it as a snap only.
-check pictures: PACKAGES += chromium fonts-dejavu-core
+# The tests of the page and the bench drive it. Ubuntu has it as a snap only.
+check pictures bench: PACKAGES += chromium fonts-dejavu-core
 check: setup root
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .

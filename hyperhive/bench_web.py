@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import resource
+import socket
 import sys
 import tempfile
 import time
@@ -15,19 +16,17 @@ from hyperhive import web_guard
 from hyperhive.bench import WAIT, Figure, figure, status_kb
 from hyperhive.bench_mail import BODY, PROGRAM, Hive, Peer, request, running
 
-PORT = 7999
 AGENTS = 50
 MESSAGES = 10_000
 ROUNDS = 200
 STREAMS = 200
-HOST = f"127.0.0.1:{PORT}"
 
 
 class Page:
     """A browser's side of hive-web."""
 
-    def __init__(self, hive: Hive, pid: int) -> None:
-        self.hive, self.pid = hive, pid
+    def __init__(self, hive: Hive, host: str, pid: int) -> None:
+        self.hive, self.host, self.pid = hive, host, pid
         self.operator = Peer(hive.folder / "run/operator.sock")
         code = json.loads(self.operator.ask(request("url")))["code"]
         begun = self.ask("POST", "/sign-in", f"code={code}")
@@ -35,9 +34,9 @@ class Page:
         self.token = web_guard.csrf(self.cookie.partition("=")[2])
 
     def ask(self, method: str, path: str, body: str = "", cookie: str = "") -> http.client.HTTPResponse:
-        connection = http.client.HTTPConnection(HOST, timeout=WAIT)
+        connection = http.client.HTTPConnection(self.host, timeout=WAIT)
         kind = "application/x-www-form-urlencoded"
-        headers = {"Origin": f"http://{HOST}", "Cookie": cookie, "Content-Type": kind}
+        headers = {"Origin": f"http://{self.host}", "Cookie": cookie, "Content-Type": kind}
         connection.request(method, path, body, headers)
         return connection.getresponse()
 
@@ -55,16 +54,21 @@ class Page:
         assert b'"ok":true' in self.operator.ask(request("send", to=self.hive.names[-1], body=BODY))
 
 
+def free_host() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return f"127.0.0.1:{sock.getsockname()[1]}"
+
+
 @contextmanager
 def page(hive: Hive) -> Iterator[Page]:
-    run = hive.folder / "run"
+    run, host = hive.folder / "run", free_host()
     config = hive.folder / "hive.toml"
     config.write_text("")
     program = [sys.executable, os.fspath(PROGRAM.parent / "hive-web"), f"--config={config}"]
-    listen = [f"--listen={HOST}", f"--listen={run}/web.sock", "--setenv=PYTHONPATH"]
+    listen = [f"--listen={host}", f"--listen={run}/web.sock", "--setenv=PYTHONPATH"]
     command = ["systemd-socket-activate", *listen, *program, f"--socket={run}/operator.sock"]
     with running(command, run / "web.sock") as pid:
-        yield Page(hive, pid)
+        yield Page(hive, host, pid)
 
 
 def heard(stream: http.client.HTTPResponse) -> None:
