@@ -20,7 +20,7 @@ import yaml
 
 from hyperhive import bench_mail
 from hyperhive.bench import WAIT, Figure, figure
-from hyperhive.bench_mail import Hive, Peer, rank, request, send_times
+from hyperhive.bench_mail import NAMES, Hive, Peer, rank, request, send_times
 from hyperhive.problem import Problem
 
 PROGRAM = Path(__file__).resolve().parent.parent / "bin/hive-explore"
@@ -197,7 +197,7 @@ def middle(place: Datasette, name: str) -> float:
 
 def run(parent: Path, database: Path) -> list[Figure]:
     """`database` is a stats.db of much telemetry."""
-    hive = Hive(parent / "hive", AGENTS)
+    hive = Hive(parent / "hive", NAMES[:AGENTS])
     with hive.broker():
         peers = [hive.agent(name, "harness") for name in hive.names[:REPORTERS]]
         hive.next_name = itertools.cycle(hive.names[REPORTERS:-1])

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +23,7 @@ PROGRAM = Path(__file__).resolve().parent.parent / "bin/hive-broker"
 REDIS = "/usr/bin/redis-check-rdb"  # in redis-tools; by the name that it is called it is the server, too
 BODY = "x" * 200
 AGENTS = 1000
+NAMES = [f"a{number:03}" for number in range(AGENTS)]
 BASE, RANGE = 1_200_000_000, 65_536  # uids: the peer's must lie in its agent's range
 SENDERS = 50
 PAIRS = 7  # of runs, ours and Redis's in turn
@@ -110,13 +111,13 @@ def redis(folder: Path) -> Iterator[Path]:
 class Hive:
     """The real broker on a database that we have filled."""
 
-    def __init__(self, folder: Path, agents: int = AGENTS) -> None:
+    def __init__(self, folder: Path, names: Sequence[str] = NAMES) -> None:
         self.folder = folder
         for each in ("db", "apply", "run/agents", "run/wake"):
             (folder / each).mkdir(parents=True)
         self.pid = 0
         self.sink: Peer | None = None
-        self.names = [f"a{number:03}" for number in range(agents)]
+        self.names = list(names)
         self.next_name = itertools.cycle(self.names[:-1])  # the last one gets what nobody reads
         store = Store(folder / "db/hive.db")
         for number, name in enumerate(self.names):

@@ -18,7 +18,7 @@ from hyperhive.series import HOUR
 
 TURNS = 1_300_000  # on weekends there are fewer
 RUNS = 5
-UNTIL = datetime(2026, 11, 22, tzinfo=UTC)
+MADE = "bench-stats.db"  # is left in the folder, for bench_charts.py
 WINDOWS = {"1 h": 1, "4 h": 4, "24 h": 24, "3 d": 72, "7 d": 168, "30 d": 700}
 ASKED = {"an agent": (None, "ada"), "all agents' turn_ms": ("turn_ms", None)}
 METADATA = Path("/usr/share/hyperhive/datasette/metadata.yaml")
@@ -28,8 +28,11 @@ def run(folder: Path, turns: int = TURNS, metadata: Path = METADATA) -> list[Fig
     with tempfile.TemporaryDirectory(dir=folder) as place:
         Path(place).chmod(0o711)  # agents connect to sockets below it
         path = Path(place) / "stats.db"
-        telemetry_made.make(path, seed=1, agents=20, days=30, turns=turns, until=UNTIL)
-        return [*windows(path), questions(path, metadata), *bench_explore.run(Path(place), path)]
+        until = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        telemetry_made.make(path, seed=1, agents=20, days=30, turns=turns, until=until)
+        found = [*windows(path, until), questions(path, metadata), *bench_explore.run(Path(place), path)]
+        path.rename(folder / MADE)
+        return found
 
 
 def median(work: Callable[[], object]) -> float:
@@ -42,8 +45,8 @@ def median(work: Callable[[], object]) -> float:
     return statistics.median(times)
 
 
-def windows(path: Path) -> list[Figure]:
-    end = round(UNTIL.timestamp() * 1000) - 6 * HOUR
+def windows(path: Path, until: datetime) -> list[Figure]:
+    end = round(until.timestamp() * 1000) - 6 * HOUR
     found = []
     for what, (key, agent) in ASKED.items():
         each = [

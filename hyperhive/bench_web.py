@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hyperhive import web_guard
 from hyperhive.bench import WAIT, Figure, figure, status_kb
-from hyperhive.bench_mail import BODY, PROGRAM, Hive, Peer, request, running
+from hyperhive.bench_mail import BODY, NAMES, PROGRAM, Hive, Peer, request, running
 
 AGENTS = 50
 MESSAGES = 10_000
@@ -121,7 +121,7 @@ def run(parent: Path) -> list[Figure]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with tempfile.TemporaryDirectory(dir=parent) as name:
         Path(name).chmod(0o711)
-        hive = Hive(Path(name) / "hive", AGENTS)
+        hive = Hive(Path(name) / "hive", NAMES[:AGENTS])
         hive.fill(MESSAGES)
         about = f"{AGENTS} agents, {MESSAGES} messages"
         with hive.broker(), page(hive) as it:

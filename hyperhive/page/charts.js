@@ -13,6 +13,7 @@ const LATER = { 1: 3000, 4: 3000 }; // milliseconds from one drawing to the next
 const LATEST = 15000; // and of long ones
 
 const place = document.querySelector("#charts-at");
+const whole = place.hasAttribute("data-whole"); // a page of charts
 const plots = new Map(); // by title: what is drawn, and of what
 let hours = 0;
 let drawnAt = 0;
@@ -147,20 +148,19 @@ function options(chart, lines, width) {
   };
 }
 
-function draw(chart, lines, answer) {
+function draw(chart, lines, answer, width) {
   const known = plots.get(chart.title);
   const data = [answer.grid, ...lines.map((each) => each.drawn)];
   const window = [answer.grid[0], answer.grid.at(-1)];
   const names = (of) => of.map((each) => each.label).join("\n");
-  const same = known && names(known.lines) === names(lines);
-  const figure = known?.figure ?? frame(chart);
-  const about = { figure, chart, lines, window, grid: answer.grid, plot: known?.plot };
+  const same = known.plot && names(known.lines) === names(lines);
+  const { figure } = known;
+  const about = { figure, chart, lines, window, grid: answer.grid, plot: known.plot };
   plots.set(chart.title, about);
   describe(about, answer);
   if (same) return about.plot.setData(data);
-  known?.plot.destroy();
-  const at = figure.querySelector(".plot");
-  about.plot = new uPlot(options(chart, lines, at.clientWidth), data, at);
+  known.plot?.destroy();
+  about.plot = new uPlot(options(chart, lines, width), data, figure.querySelector(".plot"));
 }
 
 function made(name, about = {}, text = "") {
@@ -237,13 +237,15 @@ async function asked() {
 
 function drawAll({ charts, answer, byKey }) {
   const drawn = charts.map((chart) => [chart, linesOf(chart, answer, byKey)]);
-  for (const [chart, lines] of drawn) lines.length ? draw(chart, lines, answer) : drop(chart);
+  for (const [chart, lines] of drawn) lines.length ? plots.has(chart.title) || plots.set(chart.title, { figure: frame(chart) }) : drop(chart);
+  const width = place.querySelector(".plot")?.clientWidth; // of all: asked for once, as each answer lays out the page
+  for (const [chart, lines] of drawn) if (lines.length) draw(chart, lines, answer, width);
   tell(drawn.some(([, lines]) => lines.length) ? "" : "Nothing happened in this time.");
 }
 
 function drop(chart) {
   const known = plots.get(chart.title);
-  known?.plot.destroy();
+  known?.plot?.destroy();
   known?.figure.remove();
   plots.delete(chart.title);
 }
@@ -264,6 +266,7 @@ async function look(ready = []) {
   } catch (wrong) {
     tell(`The charts cannot be drawn: ${wrong.message}`);
   }
+  await new Promise(requestAnimationFrame);
   drawnAt = Date.now();
   Object.assign(place.dataset, { shown: wanted, drawn: Math.round(performance.now()) }); // for tests, and the bench
 }
@@ -293,9 +296,10 @@ function load(path) {
 
 async function begin() {
   seen = true;
-  await look(place.dataset.parts.split(" ").map(load));
+  await look(window.uPlot ? [] : place.dataset.parts.split(" ").map(load));
   new ResizeObserver(() => {
-    for (const { plot, figure } of plots.values()) plot.setSize({ width: figure.querySelector(".plot").clientWidth, height: HEIGHT });
+    const width = place.querySelector(".plot")?.clientWidth;
+    for (const { plot } of plots.values()) if (plot.width !== width) plot.setSize({ width, height: HEIGHT });
   }).observe(place);
 }
 
@@ -306,13 +310,15 @@ place.addEventListener("click", (event) => {
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
   choose(link);
-  if (place.hasAttribute("data-whole")) history.replaceState(null, "", link.href);
+  if (whole) history.replaceState(null, "", link.href);
   if (seen) look();
 });
 document.addEventListener("hive", later);
 document.addEventListener("visibilitychange", later);
-new IntersectionObserver(([entry], observer) => {
+const near = new IntersectionObserver(([entry]) => {
   if (!entry.isIntersecting) return;
-  observer.disconnect();
+  near.disconnect();
   begin();
-}, { rootMargin: "200px" }).observe(place);
+}, { rootMargin: "200px" });
+if (whole) begin();
+else near.observe(place);

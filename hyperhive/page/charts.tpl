@@ -33,4 +33,8 @@ data-parts="{{static("uPlot.iife.min.js")}} {{static("uPlot.min.css")}}" {{"data
 % end
 % include("asks.tpl", asks=show.ASKS["agent" if of else "hive"], of=of)
 </section>
+% if figures is not None:
+<link rel="stylesheet" href="{{static("uPlot.min.css")}}">
+<script src="{{static("uPlot.iife.min.js")}}" defer></script>
+% end
 <script src="{{static("charts.js")}}" type="module"></script>

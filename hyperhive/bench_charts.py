@@ -1,0 +1,67 @@
+"""The charts of the page for `make bench`, in Chromium and over all of what bench_stats.py has made."""
+
+import shutil
+import statistics
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+
+from hyperhive import bench_stats, bench_web, telemetry_made, web_charts
+from hyperhive.bench import Figure, figure
+from hyperhive.bench_mail import Hive
+from hyperhive.bench_web import HOST
+
+CHROMIUM = "/usr/bin/chromium"
+ARGUMENTS = ["--no-first-run", "--disable-gpu", "--disable-background-networking"]
+RUNS = 5
+PAGES = {"an agent": "/agent/ada/charts", "the hive": "/charts"}
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as library:
+        # as root, which Chromium's own sandbox is not for
+        browser = library.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, chromium_sandbox=False)
+        yield browser
+        browser.close()
+
+
+def drawn(browser: Browser, cookie: str, path: str) -> list[float]:
+    """Milliseconds from the begin of the page's loading until all its charts are drawn."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    name, _, value = cookie.partition("=")
+    context.add_cookies([{"name": name, "value": value, "url": f"http://{HOST}"}])
+    times = []
+    for _ in range(RUNS + 1):
+        page = context.new_page()
+        page.goto(f"http://{HOST}{path}")
+        at = page.wait_for_selector("#charts-at[data-drawn]", state="attached")
+        assert at and page.locator("figure").count()
+        times.append(float(at.get_attribute("data-drawn") or 0))
+        page.close()
+    context.close()
+    return times[1:]  # the first one fills the browser's cache
+
+
+def run(box: Path) -> list[Figure]:
+    """What bench_stats.py has left in the box's /var/lib/hyperhive."""
+    lib = box / ("disk/lib" if (box / "disk").exists() else "lib")
+    return over(lib / bench_stats.MADE)
+
+
+def over(stats: Path) -> list[Figure]:
+    with tempfile.TemporaryDirectory(dir=stats.parent) as name:
+        Path(name).chmod(0o711)
+        hive = Hive(Path(name) / "hive", telemetry_made.NAMES[:20])
+        shutil.move(stats, hive.folder / "db/stats.db")
+        with hive.broker(), bench_web.page(hive) as it, chromium() as browser:
+            return [of(browser, it.cookie, what, path) for what, path in PAGES.items()]
+
+
+def of(browser: Browser, cookie: str, what: str, path: str) -> Figure:
+    found = [drawn(browser, cookie, f"{path}?window={window}") for window in web_charts.WINDOWS]
+    about = f"page: charts of {what} drawn, slowest of the windows {', '.join(web_charts.WINDOWS)}"
+    return figure(about, "ms", max(found, key=statistics.median), 500)
