@@ -19,7 +19,7 @@ from hyperhive.rules_values import (
     several,
     walk,
 )
-from hyperhive.rules_wrappers import MARKED, SHELLS, WRAPPERS, Runs
+from hyperhive.rules_wrappers import HARMLESS, MARKED, SHELLS, WRAPPERS, Runs
 
 FREE = frozenset(
     ": true false echo pwd cd pushd popd dirs exit return break continue shift jobs times umask type".split()
@@ -105,7 +105,6 @@ def test(words: Sequence[str]) -> Runs:
 
 
 SET = r"[-+][eufxvC]*"
-OPTIONS = frozenset("pipefail errexit nounset noglob noclobber xtrace verbose".split())
 SHOPTS = frozenset(
     "nullglob globstar dotglob failglob nocaseglob nocasematch inherit_errexit lastpipe".split()
 )
@@ -117,7 +116,7 @@ def set_options(words: Sequence[str]) -> Runs:
         word = rest.pop(0)
         if word == "--":
             break
-        if re.fullmatch(r"[-+][eufxvC]*o", word) and rest and rest[0] in OPTIONS:
+        if re.fullmatch(r"[-+][eufxvC]*o", word) and rest and rest[0] in HARMLESS:
             rest.pop(0)
         elif opaque(word) or (word[:1] in "-+" and not re.fullmatch(SET, word)):
             return Runs(hazard=f"set {word if not MARKED.search(word) else NOT_TOLD}")

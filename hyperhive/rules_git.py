@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from hyperhive.rules_values import COULD_BE, opaque
+from hyperhive.rules_values import COULD_BE, ends_options, opaque
 from hyperhive.rules_wrappers import MARKED, Runs
 
 # Those that run nothing but git itself, unless told so by an option. Anything else could be an alias.
@@ -37,24 +37,25 @@ SETTINGS = (
     r"|status\.\w+|column\.\w+|gc\.auto|feature\.\w+|protocol\.version|http\.postbuffer|safe\.directory)"
 )
 HAZARDS = {
+    "apply": r"--uns",
     "archive": r"--exec|--remote|-o|--ou",
-    "clone": r"-u|--upl|-c|--conf|--templ",
-    "diff": r"--ext-diff|--ou",
-    "diff-tree": r"--ext-diff|--ou",
-    "diff-index": r"--ext-diff|--ou",
+    "clone": r"-[A-Za-z]*[uc]|--upl|--conf|--templ",
+    "diff": r"--ext|--ou",
+    "diff-tree": r"--ext|--ou",
+    "diff-index": r"--ext|--ou",
     "fetch": r"--upl",
-    "format-patch": r"--ext-diff|--output=",
+    "format-patch": r"--ext|--output=",
     "grep": r"-[A-Za-z]*O|--ope|--ext-g",
-    "help": r"-w|--w|-m|--m|-i|--i",
+    "help": r"-[A-Za-z]*[wmi]|--[wmi]",
     "init": r"--templ",
-    "log": r"--ext-diff|--ou",
+    "log": r"--ext|--ou",
     "ls-remote": r"--upl|--exec",
     "pull": r"--upl",
     "push": r"--rec|--exec",
-    "range-diff": r"--ext-diff|--ou",
-    "show": r"--ext-diff|--ou",
-    "stash": r"--ext-diff|--ou",
-    "whatchanged": r"--ext-diff|--ou",
+    "range-diff": r"--ext|--ou",
+    "show": r"--ext|--ou",
+    "stash": r"--ext|--ou",
+    "whatchanged": r"--ext|--ou",
 }
 # ext:: and its kin run programs; -- so does an address that looks like an option.
 ADDRESS = r"(?i)[a-z0-9+-]+::"
@@ -90,8 +91,8 @@ def plain(name: str, rest: Sequence[str]) -> Runs:
     if address := next((word for word in rest if re.match(ADDRESS, word)), ""):
         return Runs(hazard=address)
     pattern = HAZARDS.get(name)
-    for word in rest:
-        if word == "--":
+    for at, word in enumerate(rest):
+        if ends_options([name, *rest], at + 1) or (word == "--" and rest[at - 1] == "-p"):
             break
         if pattern and re.match(pattern, word):
             return Runs(hazard=word.partition("=")[0])
@@ -102,18 +103,8 @@ def plain(name: str, rest: Sequence[str]) -> Runs:
 
 def config(_name: str, rest: Sequence[str]) -> Runs:
     """Reading is free; setting is for what runs nothing."""
-    reads = {
-        "--get",
-        "--get-all",
-        "--get-regexp",
-        "-l",
-        "--list",
-        "list",
-        "get",
-        "--get-urlmatch",
-        "--unset",
-    }
-    if any(word in reads for word in rest[:2]):
+    reads = {"--get", "--get-all", "--get-regexp", "-l", "--list", "--get-urlmatch", "--unset"}
+    if any(word in reads for word in rest[:2]) or rest[:1] in (["list"], ["get"]):
         return Runs()
     free = {
         "--global",
@@ -129,7 +120,8 @@ def config(_name: str, rest: Sequence[str]) -> Runs:
     names = [word for word in rest if word not in free]
     if not names or (len(names) == 1 and re.fullmatch(r"[A-Za-z][\w.-]*", names[0])):
         return Runs(hazard="config -e" if not names else "")
-    return Runs(hazard="" if re.fullmatch(SETTINGS, names[0]) else f"config {names[0]}")
+    harmless = re.fullmatch(SETTINGS, names[0]) and not any("::" in word for word in names)
+    return Runs(hazard="" if harmless else f"config {names[0]}")
 
 
 def rebase(_name: str, rest: Sequence[str]) -> Runs:
@@ -137,8 +129,10 @@ def rebase(_name: str, rest: Sequence[str]) -> Runs:
     for at, word in enumerate(rest):
         if word == "-x" or word == "--exec":
             scripts.append(rest[at + 1] if at + 1 < len(rest) else "")
-        elif word.startswith("--ex") or re.match(r"-[a-z]*x", word):
-            scripts.append(word.partition("=")[2] or word[2:])
+        elif word.startswith(("--ex", "-x")):
+            scripts.append(word.partition("=")[2] if word.startswith("--") else word[2:])
+        elif re.match(r"-[a-z]*x", word):
+            return Runs(hazard=f"rebase {word}")
         elif opaque(word):
             return Runs(hazard=f"git rebase with {COULD_BE}")
     return Runs(scripts=tuple(scripts))

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from hyperhive import rules_git
-from hyperhive.rules_values import ANY, COULD_BE, opaque, several
+from hyperhive.rules_values import ANY, COULD_BE, ends_options, opaque, several
 from hyperhive.rules_wrappers import MARKED, Runs
 
 SQLITE = (
@@ -17,13 +17,13 @@ OPTIONS = {
     "apt-get": r"-o|-c|--option|--config",
     "cargo": r"--config|-Z",
     "cpio": r"--rsh",
-    "curl": r"-[A-Za-z]*K|--config",
+    "curl": r"-[A-Za-z]*K|--conf",
     "dc": r".*!",
     "dpkg": r"--(pre|post)-invoke|--admindir|--root|--instdir",
     "fd": r"-[A-Za-z]*[xX]|--exec",
-    "gcc": r"-wrapper|-fplugin|-B|-specs|--specs",
-    "g++": r"-wrapper|-fplugin|-B|-specs|--specs",
-    "cc": r"-wrapper|-fplugin|-B|-specs|--specs",
+    "gcc": r"-wrapper|-fplugin|-B|-specs|--specs|@",
+    "g++": r"-wrapper|-fplugin|-B|-specs|--specs|@",
+    "cc": r"-wrapper|-fplugin|-B|-specs|--specs|@",
     "gh": r"alias|extension|ext|.*!",
     "go": r"--?(toolexec|exec|vettool|overlay|modfile)|generate|.*-ext(ld|ldflags)",
     "less": r"\+|-k|--lesskey|-o|-O|--log|--LOG",
@@ -32,7 +32,7 @@ OPTIONS = {
     "mysql": r".*(\\!|system|source)",
     "nc": r"-[A-Za-z]*[ec]|--exec|--sh-exec|--lua",
     "ncat": r"-[A-Za-z]*[ec]|--exec|--sh-exec|--lua",
-    "npm": r"--script-shell|--node-options|--git|--userconfig|--globalconfig|--prefix",
+    "npm": r"--(scr|node-o|git|userc|globalc|pre)",
     "psql": r".*\\!|-f|--file|.*(?i:copy.*program)",
     "rg": r"--pre|--hostname-bin",
     "rsync": r"--rsh|--rsync-path|-[A-Za-z]*e",
@@ -43,7 +43,7 @@ OPTIONS = {
     "split": r"--f",
     "sqlite3": SQLITE,
     "ssh": r"-[A-Za-z0-9]*[oFSEw]",
-    "tar": r"--(us|rs|rm|to-c|checkpoint-a|inf|new-v)|-[A-Za-z]*[IF]",
+    "tar": r"--(us|rs|rm|to-c|checkpoint-a|inf|new-v|files-f)|-[A-Za-z]*[IFT]",
     "tcpdump": r"-[A-Za-z]*[zw]",
     "wget": r"-[A-Za-z]*e|--execute|--config|--use-ask",
     "zip": r"-[A-Za-z]*T|--unzip|--test",
@@ -85,7 +85,6 @@ def find(words: Sequence[str]) -> Runs:
     return Runs(commands=tuple(commands))
 
 
-SED_SIMPLE = r"[dDpPqQgGhHnNxl=]|[abit]\s*\w*|[qQ][0-9]+|y(.).*\1.*\1"
 SED_ADDRESS = r"([0-9]+|\$|/([^/\\]|\\.)*/I?)(,\s*~?\+?([0-9]+|\$|/([^/\\]|\\.)*/I?))?\s*!?\s*"
 SED_PARTS = tuple(
     rf"s{mark}([^{mark}\\\n]|\\.)*{mark}([^{mark}\\\n]|\\.)*{mark}[gpiI0-9]*"
@@ -138,7 +137,8 @@ def simple_sed(script: str) -> bool:
     return True
 
 
-AWK_HAZARD = r"\bsystem\b|(?<!\|)\|(?!\|)|\bgetline\b|@|print[^;}\n]*>|\b(close|fflush)\b"
+AWK_RUNS = r"system|getline|@|close|fflush"
+AWK_WRITES = r"(?<!\|)\|(?!\|)|print.*>"
 AWK_OPTION = r"-F.*|-v|-v.+|--(field-separator|assign|re-interval|posix|csv).*"
 
 
@@ -154,9 +154,14 @@ def awk(words: Sequence[str]) -> Runs:
         rest.pop(0)
     if not rest or MARKED.search(rest[0]):
         return Runs(hazard="awk with a program that cannot be told")
-    # What stands between quotes or slashes only looks like an operator.
-    code = re.sub(r'"([^"\\\n]|\\.)*"', '""', rest[0])
-    return Runs(hazard="awk that runs or writes" if re.search(AWK_HAZARD, code) else "")
+    # In a string these are only characters; but where strings are is sure only without regular expressions.
+    text = rest[0]
+    code = text if re.search("[/#]", text) else re.sub(r'"([^"\\\n]|\\.)*"', '""', text)
+    writes = any(
+        re.search(AWK_WRITES, each, re.DOTALL)
+        for each in ([code] if code is text else re.split("[;}]", code))
+    )
+    return Runs(hazard="awk that runs or writes" if writes or re.search(AWK_RUNS, text) else "")
 
 
 def tee(words: Sequence[str]) -> Runs:
@@ -166,7 +171,7 @@ def tee(words: Sequence[str]) -> Runs:
 def make(words: Sequence[str]) -> Runs:
     for word in words[1:]:
         name, equals, value = word.partition("=")
-        if opaque(word) or re.match(r"--(eval|ev)|-[A-Za-z]*[EfI]|--(file|makefile|include)", word):
+        if opaque(word) or re.match(r"--(ev|fi|mak|inc)|-[A-Za-z]*[EfI]", word):
             return Runs(hazard=word if not MARKED.search(word) else "make with a word that cannot be told")
         if equals and re.search(r"[$`]", value):
             return Runs(hazard=f"make {name}=")
@@ -174,22 +179,29 @@ def make(words: Sequence[str]) -> Runs:
 
 
 def tar(words: Sequence[str]) -> Runs:
-    if len(words) > 1 and re.fullmatch(r"[A-Za-z]*[IF][A-Za-z]*", words[1]):
+    if len(words) > 1 and re.fullmatch(r"[A-Za-z]*[IFT][A-Za-z]*", words[1]):
         return Runs(hazard=f"tar {words[1]}")
-    return by_option(words)
+    # In a file's place, HOST:FILE is fetched by a program; -- may be the name of an archive.
+    if far := next((word for word in words[1:] if re.match(r"[^/=]*:|--file=[^/]*:", word)), ""):
+        return Runs(hazard=far)
+    return by_option([word for word in words if word != "--"])
 
 
 def rsync(words: Sequence[str]) -> Runs:
-    plain = [word for at, word in enumerate(words) if not (word == "ssh" and words[at - 1] == "-e")]
+    usual = ["-e", "ssh"]
     return by_option(
-        [word for at, word in enumerate(plain) if word != "-e" or words[words.index("-e") + 1] != "ssh"]
+        [
+            word
+            for at, word in enumerate(words)
+            if usual not in ([*words[at : at + 2]], [*words[max(0, at - 1) : at + 1]])
+        ]
     )
 
 
 def by_option(words: Sequence[str]) -> Runs:
     pattern = OPTIONS[words[0].rpartition("/")[2]]
-    for word in words[1:]:
-        if word == "--":
+    for at, word in enumerate(words[1:], 1):
+        if ends_options(words, at):
             break
         if re.match(pattern, word, re.DOTALL):
             return Runs(hazard=word.partition("=")[0])

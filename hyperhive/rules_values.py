@@ -3,7 +3,7 @@
 import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from hyperhive.rules_tree import (
@@ -280,6 +280,17 @@ def arguments(words: Iterable[Word], known: Values) -> list[list[str]]:
 def opaque(word: str) -> bool:
     """It, or one of the words that it becomes, could begin with anything, also with a dash."""
     return word == "" or word[0] in ANY + GLOB or MANY in word
+
+
+# After these, -- is not their value.
+FLAGS = frozenset(
+    "--stat --oneline --name-only --name-status --cached --staged --numstat --shortstat --no-color --quiet"
+    " --follow --graph --all -q".split()
+)
+
+
+def ends_options(words: Sequence[str], at: int) -> bool:
+    return words[at] == "--" and (words[at - 1] in FLAGS or words[at - 1][:1] not in f"-{ANY}{MANY}{GLOB}")
 
 
 def several(word: str) -> bool:

@@ -40,10 +40,10 @@ WRAPPERS = {
     "env": Wrapper("-i - --ignore-environment -0 --null -v --debug", "-u --unset -C --chdir"),
     "xargs": Wrapper(
         "-0 -r -t -x --null --no-run-if-empty --verbose --exit",
-        "-n -L -P -s -d -I -E -a --max-args --max-lines --max-procs --max-chars --delimiter --replace"
-        " --arg-file",
+        "-n -L -P -s -d -I -E -a --max-args --max-procs --max-chars --delimiter --replace --arg-file",
     ),
 }
+HARMLESS = frozenset("pipefail errexit nounset noglob noclobber xtrace verbose".split())  # options of set
 SHELLS = ("bash", "sh", "dash", "rbash")
 ASSIGNMENT = r"(?a)[A-Za-z_][A-Za-z0-9_]*="
 # dash reads these otherwise than bash, or not at all.
@@ -69,7 +69,9 @@ def unwrap(words: Sequence[str]) -> Runs | None:
     while name == "env" and rest and re.match(ASSIGNMENT, rest[0]):
         variables.append(rest.pop(0))
     before, rest = rest[: found.words], rest[found.words :]
-    if any(MARKED.search(word) for word in before) or (rest and rest[0].startswith(ANY)):
+    if not all(re.fullmatch(r"[0-9.]+[smhd]?", word) for word in before) or (
+        rest and rest[0].startswith(ANY)
+    ):
         return Runs(hazard=f"{name} with a word that cannot be told")
     if not rest:
         return Runs(commands=(("echo",),)) if name == "xargs" else None
@@ -83,9 +85,9 @@ def option(rest: list[str], wrapper: Wrapper, found: dict[str, str]) -> bool:
     word, takes = rest[0], wrapper.takes.split()
     name, equals, value = word.partition("=")
     short = word[:2]
-    if word in wrapper.flags.split() or (wrapper.takes.startswith("-n") and re.fullmatch(r"-[0-9]+", word)):
+    if word in wrapper.flags.split() or (wrapper is WRAPPERS["nice"] and re.fullmatch(r"-[0-9]+", word)):
         rest.pop(0)
-    elif equals and name.startswith("--") and name in takes:
+    elif equals and name.startswith("--") and (name in takes or name == "--replace"):
         found[name] = value
         rest.pop(0)
     elif word in takes and len(rest) > 1 and not several(rest[1]):
@@ -112,11 +114,11 @@ def shell(words: Sequence[str]) -> Runs | None:
     rest = [*words[1:]]
     while rest and re.match("[-+]", rest[0]):
         word = rest.pop(0)
-        if re.fullmatch(r"[-+][eufxlvnC]*o", word) and rest:
+        if re.fullmatch(r"[-+][eufxlvnC]*o", word) and rest and rest[0] in HARMLESS:
             rest.pop(0)
         elif re.fullmatch(r"-[eufxlvnC]*c[eufxlv]*", word):
             return text_of_shell(words[0], rest)
-        elif not re.fullmatch(r"[-+][eufxlvnC]+|--norc|--noprofile|--login|--posix", word):
+        elif not re.fullmatch(r"[-+][eufxlvnC]+|--norc|--noprofile|--login", word):
             return None
     return None
 

@@ -180,6 +180,7 @@ class Scripts:
     def compounds(self) -> tuple[Callable[[], str], ...]:
         c, w = self.commands, self.word
         return (
+            *self.variables(),
             lambda: f"( {c()} )",
             lambda: f"{{ {c()}\n}}",
             lambda: f"if {c()}\nthen {c()}\nelse {c()}\nfi",
@@ -200,6 +201,102 @@ class Scripts:
             lambda: f"x={w()} ok {w()}",
             lambda: f'x={w()}; ok $x "$x"',
             lambda: f"i={self.pick('1', '$((i+1))', '$(ok 3 | wc -l)')}; ok $((i + 1))",
+        )
+
+    def variables(self) -> tuple[Callable[[], str], ...]:
+        """What bash may run because of what a variable holds, or write where one says."""
+        w, value = self.word, self.value
+
+        def use() -> str:
+            return self.pick(
+                *(
+                    "ok $((x))",
+                    "((x))",
+                    "[[ $x -eq 1 ]]",
+                    "[[ x -lt 2 ]]",
+                    "ok ${y[x]}",
+                    "ok ${x:x}",
+                    "[ $x -eq 1 ]",
+                ),
+                *(
+                    "[ -v $x ]",
+                    '[ "$x" ]',
+                    "[ $x ]",
+                    "ok > $x",
+                    'ok > "$x"',
+                    'ok > "/tmp/$x"',
+                    "ok $x",
+                    'ok "$x"',
+                    "$x ok",
+                ),
+                *(
+                    "for ((i=x; i<2; i++)); do ok; done",
+                    "y[x]=1",
+                    "let x",
+                    "ok ${x@P}",
+                    "ok ${!x}",
+                    "ok $(($x + 1))",
+                ),
+                *(
+                    "printf -v $x y",
+                    "read $x <<< a",
+                    "declare $x",
+                    "unset $x",
+                    "eval $x",
+                    'eval "$x"',
+                    "trap $x EXIT",
+                ),
+                *(
+                    "cd $x; ok > e",
+                    "cd /; ok > e",
+                    "cd ..; ok > e",
+                    "cd /tmp && ok > e",
+                    "export x; bash -c 'ok $((x))'",
+                ),
+            )
+
+        return (
+            lambda: f"x={value()}\n{use()}",
+            lambda: f"read -r x <<< {value()}; {use()}",
+            lambda: f"for x in {value()} {w()}; do {use()}\ndone",
+            lambda: f"f() {{ x=$1; {use()}\n}}; f {value()}",
+            lambda: f"f() {{ ok $(($1)); }}; f {value()}",
+            lambda: f"printf -v x %s {value()}; {use()}",
+            lambda: f"declare x={value()}; {use()}",
+            lambda: f"local x={value()}; {use()}",
+            lambda: f"export x={value()}; {use()}",
+            lambda: f": ${{x:={value()}}}; {use()}",
+            lambda: f"set -- {value()}; x=$1; {use()}",
+            lambda: f"x=1; x={value()}; {use()}",
+            lambda: f"{use()}; x={value()}; {use()}",
+            lambda: f"y={value()}; x=$y; {use()}",
+            lambda: f"ok {value()}; ok $((_))",
+            lambda: f"x={value()} {use()}",
+            lambda: f"while read -r x; do {use()}\ndone <<< {value()}",
+            lambda: f"mapfile -t x <<< {value()}; {use()}",
+            lambda: self.pick("false && ", "", ": | ", "if no; then ") + "evil() { ok; }; evil",
+            lambda: (
+                "evil() { ok; }; "
+                + self.pick("unset evil", "unset -f evil", "command evil", "env evil", "ok")
+                + "; evil"
+            ),
+        )
+
+    def value(self) -> str:
+        return self.pick(
+            *(
+                "'a[$(evil)]'",
+                "a[\\$(evil)]",
+                "1",
+                "2",
+                "evil",
+                "/etc/e",
+                "../e",
+                "/tmp/e",
+                "'evil; evil'",
+                "'-v a[$(evil)]'",
+            ),
+            *("$((1 + 1))", "$(ok 1)", "x", "{1,2}", "*", "", "'$(evil)'", "y[x]", "-1"),
         )
 
     def here(self) -> str:
