@@ -20,6 +20,7 @@ from hyperhive.problem import Problem
 
 BODY_MAX = 64 << 20
 BETWEEN = 300.0  # seconds without a request
+REASON_MAX = 300  # characters
 WITHIN = 60.0  # seconds without progress in a request, or without taking the answer
 
 # no '%' and no leading dot: what a server decodes must not lead elsewhere
@@ -182,6 +183,8 @@ class Passage:
             else:
                 await self.fetch(request, to, path)
         except Denied as e:
+            if e.code == "host":  # so it has not had to wait yet
+                await self.account.elsewhere.turn()
             gate_account.record_denial(self.account.agent, e)
             await self.refuse(e.status, TEXT, f"hive-gate: {e}\n")
         except Problem as e:
@@ -234,7 +237,7 @@ class Passage:
         """Answer and hang up; an answer that has begun is cut short, which the client sees."""
         if self.client.may_respond:
             # of the answer to a CONNECT, most programs show the first line only
-            reason = text.rstrip() if kind is TEXT else ""
+            reason = "".join(filter(str.isprintable, text))[:REASON_MAX] if kind is TEXT else ""
             await self.client.respond(status, [kind, CLOSE], text.encode(), reason.encode())
         self.client.http.send_failed()
 

@@ -118,6 +118,13 @@ def test_what_is_no_proper_request_goes_nowhere(out: Outside, request_: bytes) -
     assert endpoints.talk(out.url, request_).startswith(b"HTTP/1.1 400 ")
 
 
+def test_a_request_of_64_kilobytes_is_not_told_in_the_status_line(out: Outside) -> None:
+    answer = endpoints.talk(out.url, b"GET " + b"x" * 60_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 hive-gate: 'xxx")
+    assert len(answer.partition(b"\r\n")[0]) < 400
+    assert out.fact("egress_denied")["HIVE_RULE"] == "host"
+
+
 def test_only_what_is_listed_is_reached(out: Outside, server: Server) -> None:
     port = server.port
     out.allow(f"example.org:{port}", f"*.below.org:{port}")
