@@ -40,7 +40,7 @@ WRAPPERS = {
     "env": Wrapper("-i - --ignore-environment -0 --null -v --debug", "-u --unset -C --chdir"),
     "xargs": Wrapper(
         "-0 -r -t -x --null --no-run-if-empty --verbose --exit",
-        "-n -L -P -s -d -I -E -a --max-args --max-procs --max-chars --delimiter --replace --arg-file",
+        "-n -L -P -s -d -I -E -a --max-args --max-procs --max-chars --delimiter --arg-file",
     ),
 }
 HARMLESS = frozenset("pipefail errexit nounset noglob noclobber xtrace verbose".split())  # options of set
