@@ -305,4 +305,7 @@ def doctor(args: argparse.Namespace) -> int:
 
 
 def in_numbers(check: Message) -> str:
+    if "free" in check:
+        quota = "" if check["quota"] else ", and no quota keeps an agent from all of it"
+        return f", {size(check['free'])} of {size(check['size'])} free{quota}"
     return f", {counted(check['entries'], 'request step')}" if check["ok"] else ""

@@ -15,6 +15,7 @@ from hyperhive import (
     outcomes,
     proposals,
     replies,
+    room,
     settings,
     starter,
     wire,
@@ -283,7 +284,8 @@ async def kept(broker: Broker, connection: Connection, message: wire.Message) ->
 async def doctor(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
     # not on the loop, nor on the writer's connection: it may have read for a while
     count, wrong = await asyncio.to_thread(audit.verify, broker.store.path)
-    return {"checks": [{"name": "audit log", "ok": not wrong, "entries": count, "wrong": wrong}]}
+    log = {"name": "audit log", "ok": not wrong, "entries": count, "wrong": wrong}
+    return {"checks": [log, room.check(broker.store.path.parent)]}
 
 
 # of the system

@@ -1,0 +1,25 @@
+"""Room on the disk: what agents write has no limit but the file system's, and a quota's where it has one."""
+
+import os
+from pathlib import Path
+
+from hyperhive import wire
+
+LEAST = 0.05  # of the file system, that is to be free
+QUOTAS = frozenset("quota usrquota uquota prjquota pquota grpquota gquota".split())
+
+
+def check(folder: Path) -> wire.Message:
+    about = os.statvfs(folder)
+    size, free = about.f_blocks * about.f_frsize, about.f_bavail * about.f_frsize
+    wrong = [] if free >= LEAST * size else [f"less than {LEAST:.0%} of the file system of {folder} is free"]
+    found = {"name": "room on the disk", "ok": not wrong, "wrong": wrong}
+    return found | {"size": size, "free": free, "quota": has_quota(folder)}
+
+
+def has_quota(folder: Path) -> bool:
+    """Whether the file system counts what each user has: whether a limit is set is setquota(8)'s to tell."""
+    device = folder.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    lines = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return any(QUOTAS & {*words[-1].split(",")} for words in lines if words[2] == number)
