@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, sync_playwright
 from playwright.sync_api import Page as Tab
 
 from hyperhive.bench import WAIT, Figure, figure
-from hyperhive.bench_mail import Hive, request
+from hyperhive.bench_mail import NAMES, Hive, request
 from hyperhive.bench_web import AGENTS, MESSAGES, Page, page
 
 CHROMIUM = "/usr/bin/chromium"
@@ -100,7 +100,7 @@ def visible(browser: Browser, it: Page) -> list[Figure]:
 def run(parent: Path) -> list[Figure]:
     with tempfile.TemporaryDirectory(dir=parent) as name, chromium() as browser:
         Path(name).chmod(0o711)
-        hive = Hive(Path(name) / "hive", AGENTS)
+        hive = Hive(Path(name) / "hive", NAMES[:AGENTS])
         hive.fill(MESSAGES)
         with hive.broker(), page(hive) as it:
             times, sizes = first_paints(browser, it)

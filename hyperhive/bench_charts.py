@@ -3,41 +3,29 @@
 import shutil
 import statistics
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from hyperhive import bench_stats, bench_web, telemetry_made, web_charts
 from hyperhive.bench import Figure, figure
+from hyperhive.bench_browser import chromium
 from hyperhive.bench_mail import Hive
-from hyperhive.bench_web import HOST
+from hyperhive.bench_web import Page
 
-CHROMIUM = "/usr/bin/chromium"
-ARGUMENTS = ["--no-first-run", "--disable-gpu", "--disable-background-networking"]
 RUNS = 5
 PAGES = {"an agent": "/agent/ada/charts", "the hive": "/charts"}
 
 
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as library:
-        # as root, which Chromium's own sandbox is not for
-        browser = library.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, chromium_sandbox=False)
-        yield browser
-        browser.close()
-
-
-def drawn(browser: Browser, cookie: str, path: str) -> list[float]:
+def drawn(browser: Browser, it: Page, path: str) -> list[float]:
     """Milliseconds from the begin of the page's loading until all its charts are drawn."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    name, _, value = cookie.partition("=")
-    context.add_cookies([{"name": name, "value": value, "url": f"http://{HOST}"}])
+    name, _, value = it.cookie.partition("=")
+    context.add_cookies([{"name": name, "value": value, "url": f"http://{it.host}"}])
     times = []
     for _ in range(RUNS + 1):
         page = context.new_page()
-        page.goto(f"http://{HOST}{path}")
+        page.goto(f"http://{it.host}{path}")
         at = page.wait_for_selector("#charts-at[data-drawn]", state="attached")
         assert at and page.locator("figure").count()
         times.append(float(at.get_attribute("data-drawn") or 0))
@@ -58,10 +46,10 @@ def over(stats: Path) -> list[Figure]:
         hive = Hive(Path(name) / "hive", telemetry_made.NAMES[:20])
         shutil.move(stats, hive.folder / "db/stats.db")
         with hive.broker(), bench_web.page(hive) as it, chromium() as browser:
-            return [of(browser, it.cookie, what, path) for what, path in PAGES.items()]
+            return [of(browser, it, what, path) for what, path in PAGES.items()]
 
 
-def of(browser: Browser, cookie: str, what: str, path: str) -> Figure:
-    found = [drawn(browser, cookie, f"{path}?window={window}") for window in web_charts.WINDOWS]
+def of(browser: Browser, it: Page, what: str, path: str) -> Figure:
+    found = [drawn(browser, it, f"{path}?window={window}") for window in web_charts.WINDOWS]
     about = f"page: charts of {what} drawn, slowest of the windows {', '.join(web_charts.WINDOWS)}"
     return figure(about, "ms", max(found, key=statistics.median), 500)
