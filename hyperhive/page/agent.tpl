@@ -16,7 +16,8 @@
 % end
 % include("mails.tpl")
 </section>
-% if notes := shown["notes"]:
+% notes = shown["notes"]
+% if notes and notes["bytes"]:
 <section id="notes" aria-labelledby="notes-title">
 % include("heading.tpl", id="notes", leet="N0T3S", plain="Notes")
 <p class="calm small"><code>/state/notes.md</code> as of <time datetime="{{notes["at"]}}">{{age(notes["at"])}} ago</time>, {{notes["bytes"]}} bytes</p>

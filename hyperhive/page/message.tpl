@@ -1,7 +1,7 @@
 % rebase("base.tpl", title=title)
 <section>
 <h1>{{title}}</h1>
-<p>{{text}}</p>
+<p>{{text[:1].upper() + text[1:]}}.</p>
 % if hint:
 <p class="calm">{{hint}}</p>
 % end
