@@ -23,10 +23,13 @@ def main() -> None:
     with open(config, "rb") as file:
         allow = tomllib.load(file)["tools"]["allow"]
     denial = judge(command, allow, event["cwd"])
+    signal.alarm(0)
     if denial:
-        signal.alarm(0)
-        print(json.dumps(answer(reason(denial))), flush=True)
+        print(json.dumps(answer("deny", reason(denial))), flush=True)
         tell(socket, invocation, command, denial)
+    else:
+        # Else the CLI would refuse what it cannot read itself: loops, variables, redirections.
+        print(json.dumps(answer("allow", "each part is allowed by a rule")))
 
 
 def reason(denial: Denial) -> str:
@@ -38,8 +41,8 @@ def reason(denial: Denial) -> str:
     )
 
 
-def answer(text: str) -> dict[str, Any]:
-    decision = {"permissionDecision": "deny", "permissionDecisionReason": text}
+def answer(what: str, why: str) -> dict[str, Any]:
+    decision = {"permissionDecision": what, "permissionDecisionReason": why}
     return {"hookSpecificOutput": {"hookEventName": "PreToolUse", **decision}}
 
 

@@ -113,7 +113,9 @@ REFUSED = "has been denied"
         ('[tools]\nallow = ["Read"]', "Write {home}/made", "No such tool available: Write"),
         (GIT, "Bash touch made", "Not allowed: touch made"),
         (GIT, "Bash git status; touch made", "Not allowed: touch made"),
-        (GIT, "Bash git --version > made", REFUSED),
+        (GIT, "Bash git --version > /etc/made", "Not allowed: > /etc/made"),
+        (GIT, "Bash for x in --version; do git $x | cat; done", "Not allowed: cat"),
+        (GIT, 'Bash for x in --version; do git "$x"; done', "git version"),
         (GIT, "Bash git --version", "git version"),
         (GIT, "Bash cat /etc/passwd", "Not allowed: cat /etc/passwd"),
         (GIT, "Bash echo harmless", "harmless"),
@@ -143,6 +145,14 @@ def test_a_file_of_the_agents_home_gives_no_allowed_command_another_meaning(
     assert "git version" in said(tmp_path, model, GIT, "Bash git --version")
     assert "Not allowed: touch made" in said(tmp_path, model, GIT, "Bash touch made")
     assert not (home / "made").exists()
+
+
+def test_where_the_judge_says_nothing_the_rules_hold_as_claude_reads_them(
+    model: Rehearsal, tmp_path: Path
+) -> None:
+    silent = dataclasses.replace(setup(tmp_path, model, GIT), rules="/bin/true")
+    assert "git version" in said(tmp_path, model, GIT, "Bash git --version", silent)
+    assert REFUSED in said(tmp_path, model, GIT, "Bash touch made", silent)
 
 
 def test_without_its_judge_no_command_is_run(model: Rehearsal, tmp_path: Path) -> None:
