@@ -39,11 +39,15 @@ def stats(args: argparse.Namespace) -> int:
     if args.json:
         ctl_text.print_json(found)
         return 0
-    first = round(ctl_text.parse_time(found["since"]).timestamp() * 1000)
-    last = round(ctl_text.parse_time(found["until"]).timestamp() * 1000)
-    rows = [line(each, range(first, last, step * 1000)) for each in series]
+    rows = [line(each, times(found)) for each in series]
     ctl_text.print_list(rows, COLUMNS, lambda row: row["cells"], "Nothing happened.", as_json=False)
     return 0
+
+
+def times(found: Message) -> range:
+    """When each step of an answer begins."""
+    first, last = (round(ctl_text.parse_time(found[end]).timestamp() * 1000) for end in ("since", "until"))
+    return range(first, last, found["step"] * 1000)
 
 
 def steps(seconds: int) -> int:

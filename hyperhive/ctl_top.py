@@ -7,22 +7,26 @@ import signal
 import socket
 import sys
 import termios
+import time
 import tty
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from hyperhive import ctl_show, ctl_text, ctl_units
+from hyperhive import ctl_show, ctl_stats, ctl_text, ctl_units
 from hyperhive.client import Client, Connection, Lost
+from hyperhive.ctl_text import Column
 from hyperhive.problem import Problem
 from hyperhive.wire import Message
 
 REDRAW = 0.1  # seconds at least from one drawing to the next, however many events come
+STEP = 300  # seconds of a bar
 TICK = 5.0  # seconds after which ages are drawn anew
 AWAY_TICK = 0.5  # seconds after which a broker that is away is tried again
 ORDER = ("working", "quarantined", "awake", "paused", "asleep")
@@ -30,28 +34,64 @@ EVENTS_SHARE = 3  # a third of the screen
 QUIT = (b"q", b"Q", b"")
 
 
+COLUMNS = (
+    *ctl_show.AGENTS[:-1],
+    Column("TURNS IN 1H"),
+    Column("COST IN 24H", right=True),
+    ctl_show.AGENTS[-1],
+)
+
+
+@dataclass(frozen=True)
+class Recent:
+    """What stats tells of each agent."""
+
+    at: float
+    turns: dict[str, str]  # as a line of bars
+    cost: dict[str, str]
+
+
 @dataclass(frozen=True)
 class View:
     about: Message
     agents: list[Message]
+    recent: Recent
 
 
-def look(client: Client) -> View:
+def recent(client: Client, known: Recent | None) -> Recent:
+    """Not with each event: the broker writes what is new before it answers."""
+    if known and time.monotonic() < known.at + TICK:
+        return known
+    now = datetime.now(UTC)
+    turns = client.call("stats", since=(now - timedelta(hours=1)).isoformat(), key="turns", step=STEP)
+    costs = client.call("stats", since=(now - timedelta(days=1)).isoformat(), key="cost_usd", step=3600)
+    bars = {each["agent"]: ctl_stats.spark(each, ctl_stats.times(turns)) for each in turns["series"]}
+    spent = {each["agent"]: f"${sum(each['value']):.2f}" for each in costs["series"] if each["value"]}
+    return Recent(time.monotonic(), bars, spent)
+
+
+def look(client: Client, known: Recent | None = None) -> View:
     agents = client.call("agents")["agents"]
     active = ctl_units.sockets() if agents else {}
     named = [agent | {"state": ctl_units.state(agent, active)} for agent in agents]
     named.sort(key=lambda agent: (ORDER.index(agent["state"]), -agent["waiting"], agent["name"]))
-    return View(client.call("status"), named)
+    return View(client.call("status"), named, recent(client, known))
+
+
+def row(view: View, agent: Message) -> list[str]:
+    *cells, does = ctl_show.agent_row(agent)
+    name = agent["name"]
+    return [*cells, view.recent.turns.get(name, ""), view.recent.cost.get(name, ctl_text.MISSING), does]
 
 
 def draw(view: View, events: deque[Message], note: str, console: Console) -> Group:
-    rows = [ctl_show.agent_row(agent) for agent in view.agents]
+    rows = [row(view, agent) for agent in view.agents]
     below = min(len(events), max(3, console.height // EVENTS_SHARE))
     room = max(1, console.height - below - 5)
     parts: list[Text | Table] = [
         cut(ctl_show.headline(view.about, view.agents), "bold"),
         Text(""),
-        ctl_text.rich_table(ctl_show.AGENTS, rows[:room]),
+        ctl_text.rich_table(COLUMNS, rows[:room]),
         cut(f"and {len(rows) - room} more" if len(rows) > room else "", "dim"),
         *(cut(f"{ctl_text.clock(e['at'])}  {ctl_show.event(e)}") for e in list(events)[-below:]),
         cut(note or "q: quit", "bold red" if note else "dim"),
@@ -126,7 +166,7 @@ def run(connect: Callable[[float], Client]) -> None:
             try:
                 source = source or listening.subscribe()
                 events += arrived(source)
-                view, note = look(asking), ""
+                view, note = look(asking, view.recent), ""
             except (Lost, Problem) as e:
                 listening.drop()
                 source, note = None, f"the broker is away: {ctl_text.line(str(e))}"

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hyperhive import ctl, ctl_text, ctl_units
 from tests.hive import ROOT, Hive, hive
 from tests.hivectl import environment, on_terminal, run
+from tests.test_broker import RECORD
 
 EVIL = "\x1b]0;owned\x07\x1b[31mred \x9b2J [bold]b[/bold] \u202egnp.exe \r:smile: \x7f"
 
@@ -66,6 +67,15 @@ def test_top_is_redrawn_as_mail_is_sent_and_ends_on_q(here: Hive) -> None:
     assert "3 agents (3 asleep)" in seen
     assert r"operator -> ada: \x1b]0;owned" in seen and not re.search(OBEYED, seen)
     assert seen.index("\x1b[?1049h") < seen.index("look here") < seen.index("\x1b[?1049l")
+
+
+def test_top_shows_what_stats_tells(here: Hive) -> None:
+    ada = here.agent("ada")
+    for number in (1, 2):
+        assert ada.ask("turn", **RECORD | {"number": number})["ok"]
+    seen = on_terminal(here, "top", columns=140, do=lambda: None, until=b"q: quit")
+    row = next(line for line in seen.splitlines() if "ada" in line)
+    assert "█" in row and "$0.50" in row
 
 
 def test_top_waits_for_a_broker_that_was_restarted(here: Hive) -> None:

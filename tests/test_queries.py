@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from hyperhive import web_show
 from tests.hive import ROOT
 from tests.stats_made import DAY, RUN, at, make
 
@@ -172,3 +173,11 @@ def test_the_man_page_says_the_same() -> None:
         elif line.startswith("        "):
             said[table][column] = line.strip().replace("\\*", "*")
     assert said == {name: about["columns"] for name, about in META["tables"].items()}
+
+
+def test_what_the_page_asks_is_there() -> None:
+    """Of the pages of agents: also for that agent alone."""
+    for place, asks in web_show.ASKS.items():
+        for question, _ in asks:
+            about = META["queries"][question]
+            assert place in ("hive", "approvals") or "agent" in about["params"], question

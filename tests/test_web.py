@@ -218,6 +218,8 @@ def test_behind_a_proxy(tmp_path_factory: pytest.TempPathFactory) -> None:
         assert cookie.startswith("__Host-hive=") and " secure" in ";".join(rest).lower()
         assert it.ask("GET", "/", headers=outside | {"Cookie": cookie}).status == 200
         assert it.ask("GET", "/", headers=outside).status == 401  # the other cookie is not for https
+        asked = it.ask("GET", "/explore/crashes?agent=ada", headers=outside | {"Cookie": cookie})
+        assert asked.headers["location"] == "https://hive.example/stats/crashes?agent=ada"
         assert it.ask("GET", "/", headers={"Host": "hive.example", "Origin": it.origin}).status == 403
         assert it.get("/").status == 200
 

@@ -121,6 +121,15 @@ def test_texts_of_agents_are_shown_as_text(signed: Web) -> None:
 # the interface
 
 
+def test_a_question_is_datasettes_at_the_next_port(signed: Web) -> None:
+    asked = signed.get("/explore/a%3Fb?agent=ada&since=2026-01-01")
+    place = f"http://127.0.0.1:{signed.port + 1}/stats/"
+    assert (asked.status, asked.headers["location"]) == (
+        303,
+        f"{place}a%3Fb?agent=ada&since=2026-01-01",
+    )
+
+
 def test_the_description_has_every_route_and_nothing_else(signed: Web) -> None:
     described = signed.get("/api/openapi.json").json
     assert described["openapi"] == "3.1.0"
