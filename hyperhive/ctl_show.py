@@ -133,6 +133,9 @@ def agent(shown: Message) -> None:
         ("uids", f"{about['uid_base']} to {about['uid_base'] + 65535}"),
         ("unit", f"hive-agent@{about['name']}.service, machine h-{about['name']}"),
     ]
+    if denied := about["denied"]:
+        newest = f"the newest: {line(denied['part'])} (hivectl denials {about['name']})"
+        rows.insert(7, ("denied", f"{counted(denied['commands'], 'command')}, {newest}"))
     print_pairs(rows)
     if shown["recent_runs"]:
         print()

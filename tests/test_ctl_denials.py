@@ -33,6 +33,8 @@ def test_seen_allowed_and_dismissed(here: Hive, eve: Peer) -> None:
     assert "  why:         no rule allows it\n  nearest:     Bash(git *)\n" in shown
     assert "  hivectl allow eve --denial 1   # adds Bash(make red)\n" in shown
     assert "-- 2 eve, 2 times" in shown and "no rule can be made of it as it is" in shown
+    newest = "denied   2 commands, the newest: echo a(b) (hivectl denials eve)\n"
+    assert newest in run(here, "show", "eve").stdout
     assert run(here, "denials", "--dismiss", "2").stdout == "dismissed 1 denial\n"
     assert [row["id"] for row in load(here, "denials", "eve")] == [1]
     asked = run(here, "allow", "eve", "--denial", "1", "--note", "why not").stdout
