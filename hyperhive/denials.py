@@ -34,6 +34,7 @@ KINDS = {
 }
 CURED = ("no-rule", "hazard")  # by a rule for just that
 PROGRAM = r"[A-Za-z0-9_][\w.+-]{0,39}"
+UNKNOWN_MAX = 3  # words that cannot be told, in a command of which a rule is made
 VERB = r"[a-z][\w-]*"
 # Programs of which the next word says what they do: a rule is for that, not for its arguments.
 SPEAKERS = set(
@@ -105,7 +106,7 @@ def shown(row: Row) -> Row:
 def pattern(row: Row) -> str:
     """The narrowest that would be of use again: what the page's field begins with."""
     words, kind = row["part"].split(), kind_of(row["rule"])
-    if kind not in CURED or not words or "…" in words[0]:
+    if kind not in CURED or not words or "…" in words[0] or row["part"].count("…") > UNKNOWN_MAX:
         return ""
     # What was not known is any text; a star that was there is one.
     on = " ".join(words).replace("*", "\\*").replace("…", "*")
@@ -149,11 +150,33 @@ def ground(store: Store, agent: str) -> tuple[Row, Row | None]:
     return base, waiting
 
 
-def asked(store: Store, request: int, older: list[int], denial: int | None) -> None:
-    """Those of requests whose place it takes, too."""
-    marks = ", ".join("?" for _ in older)
-    update = f"update denial set request = ? where id = ? or request in ({marks})"  # noqa: S608
-    store.db.execute(update, (request, denial, *older))
+def asked(store: Store, request: Row, older: list[int], denial: int | None, patterns: list[str]) -> None:
+    """Those of requests whose place it takes, too, and all that these patterns allow."""
+    query = f"select id, tool, part, request from denial d where agent = ? and {OPEN}"  # noqa: S608
+    mine = [
+        (request["id"], row["id"])
+        for row in store.rows(query, request["agent"])
+        if row["id"] == denial or row["request"] in older or any(covers(each, row) for each in patterns)
+    ]
+    store.db.executemany("update denial set request = ? where id = ?", mine)
+
+
+def covers(rule: str, row: Row) -> bool:
+    """Piece after piece, as an expression would take for ever on a text that was made for it."""
+    if not rule.startswith(f"{row['tool']}("):
+        return bool(rule == row["tool"])
+    text, on = row["part"], rule[len(row["tool"]) + 1 : -1].replace("\\*", "\0")
+    first, *pieces = on.split("*")
+    if not pieces or (on.endswith(" *") and text == on[:-2]):
+        return bool(text == on.removesuffix(" *").replace("\0", "*"))
+    if not text.startswith(first.replace("\0", "*")):
+        return False
+    at = len(first)
+    for piece in (each.replace("\0", "*") for each in pieces[:-1]):
+        if (found := text.find(piece, at)) < 0:
+            return False
+        at = found + len(piece)
+    return bool(text[at:].endswith(pieces[-1].replace("\0", "*")))
 
 
 def dismiss(store: Store, ids: list[int]) -> list[Row]:

@@ -84,7 +84,7 @@ async def allow(broker: Broker, connection: Connection, message: wire.Message) -
         about = fields | {"note": f"{fields['note']}: {note}" if note else fields["note"]}
         row = approvals.add(store, about, connection.who, approvals.TTL, effect)
         answer = operations_change.waits(row, effect)
-        denials.asked(store, row["id"], answer["superseded"], number)
+        denials.asked(store, row, answer["superseded"], number, found[2])
         return answer, effect
 
     answer, effect = await replies.once(broker, connection, message, change)

@@ -1,6 +1,7 @@
 """Commands that were denied, over the broker's sockets: told by a cage, seen, allowed, dismissed."""
 
 import sqlite3
+import time
 from contextlib import closing
 from typing import Any
 
@@ -215,3 +216,39 @@ def test_the_narrowest_that_is_of_use(command: str, pattern: str, about: tuple[s
     assert denials.pattern(row) == pattern
     assert denials.for_analysts(row) == about
     assert not pattern or rules.judge(command, [*allow, pattern]) is None
+
+
+@pytest.mark.parametrize(
+    ("rule", "yes", "no"),
+    [
+        ("Bash(make check)", ["make check"], ["make", "make checks", "make check x"]),
+        ("Bash(npm run *)", ["npm run test", "npm run", "npm run a b"], ["npm runs", "npm ci"]),
+        ("Bash(*)", ["", "x"], []),
+        ("Bash(git -C * log *)", ["git -C /a log x", "git -C a b log log y"], ["git -C /a log", "git log"]),
+        ("Bash(rm '\\*')", ["rm '*'"], ["rm 'x'", "rm '\\*'"]),
+        ("Bash(a*b*a)", ["aba", "abba"], ["ab", "a", "aa"]),
+        ("Bash", ["anything"], []),
+        ("Read(*)", [], ["x"]),
+        ("Edit", [], ["Edit"]),
+    ],
+)
+def test_what_a_rule_covers(rule: str, yes: list[str], no: list[str]) -> None:
+    assert [part for part in yes + no if denials.covers(rule, {"tool": "Bash", "part": part})] == yes
+
+
+def test_it_covers_in_no_time_what_was_made_to_take_long() -> None:
+    rule = f"Bash({'*a' * 200}*b)"
+    began = time.process_time()
+    assert not denials.covers(rule, {"tool": "Bash", "part": "a" * 1000})
+    assert time.process_time() - began < 0.5
+
+
+def test_all_that_a_rule_allows_goes_with_it(here: Hive, eve: Peer) -> None:
+    operator = here.operator()
+    numbers = [deny(eve, command=text, part=text) for text in ("npm run a", "npm run b", "npm ci")]
+    wish = operator.ask("allow", agent="eve", denial=numbers[0], patterns=["Bash(npm run *)"])["request"]
+    assert {row["id"]: row["request"] for row in listed(here)} == {
+        numbers[0]: wish,
+        numbers[1]: wish,
+        numbers[2]: None,
+    }
