@@ -22,7 +22,7 @@ class Chart(NamedTuple):
 
 
 AGENT = [
-    Chart("Turns a minute", ["turns"], a_minute=True),
+    Chart("Turns", ["turns"], a_minute=True),
     Chart("Turns by outcome", ["outcome.*"]),
     Chart("Time of a turn", ["turn_ms"]),
     Chart("Time between turns", ["idle_ms"]),

@@ -7,7 +7,7 @@ const OF_OUTCOME = { ok: "#a6e3a1", compacted: "#89dceb", cancelled: "#a9b1d0", 
 const DASH = [6, 4];
 const SYNC = "hive";
 const ONE = { crashes: "crash" };
-const NICE_MS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 15e3, 3e4, 6e4, 12e4, 3e5, 6e5, 18e5, 36e5, 72e5, 144e5, 432e5, 864e5];
+const NICE_MS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 15e3, 3e4, 6e4, 12e4, 3e5, 6e5, 18e5, 36e5, 72e5, 144e5, 216e5, 432e5, 864e5, 1728e5, 6048e5];
 const STEPS = { 1: 60, 4: 120, 24: 900, 72: 3600, 168: 7200, 720: 21600 }; // seconds, by the window's hours
 const LATER = { 1: 3000, 4: 3000 }; // milliseconds from one drawing to the next as things happen, of short windows;
 const LATEST = 15000; // and of long ones
@@ -143,7 +143,7 @@ function options(chart, lines, width) {
     height: HEIGHT,
     cursor: { sync: { key: SYNC }, y: false, drag: { x: false, y: false }, points: { size: 7 } },
     scales: { x: { range: () => plots.get(chart.title).window }, y: { range: (_, low, high) => [0, high || 1] } },
-    axes: [axis, { ...axis, size: 62, incrs: unit === "ms" ? NICE_MS : undefined, values: (_, ticks) => ticks.map((tick) => onAxis(tick, unit)) }],
+    axes: [axis, { ...axis, size: 62, space: 24, incrs: unit === "ms" ? NICE_MS : undefined, values: (_, ticks) => ticks.map((tick) => onAxis(tick, unit)) }],
     series: [{ label: "at", value: (plot, _value, _index, n) => (n === null ? "" : new Date(plot.data[0][n] * 1000).toLocaleString()) }, ...series],
   };
 }
