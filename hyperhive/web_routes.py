@@ -27,6 +27,7 @@ BEFORE = web_api.Field("number", "only what is older than this number", optional
 SINCE = web_api.Field("text", "from when on, in ISO 8601", optional=True)
 WINDOW = {"window": web_api.Field("text", f"how far back: {', '.join(web_charts.WINDOWS)}", optional=True)}
 LIMIT = web_api.Field("number", "at most so many, 50 by default", optional=True)
+EVENTS_BEFORE = web_api.Field("number", "only events older than this one of a turn", optional=True)
 PAGED = {"before": BEFORE, "limit": LIMIT}
 LISTS: dict[str, tuple[str, str, dict[str, web_api.Field]]] = {
     "status": ("status", "Whether the hive is well, in numbers.", {}),
@@ -63,9 +64,7 @@ LISTS: dict[str, tuple[str, str, dict[str, web_api.Field]]] = {
         {
             "agent": web_api.AGENT,
             **PAGED,
-            "events_before": web_api.Field(
-                "number", "only events older than this one of a turn", optional=True
-            ),
+            "events_before": EVENTS_BEFORE,
         },
     ),
     "changes": (
@@ -114,6 +113,12 @@ def running(broker: client.Client, agent: str) -> Message:
         if e.code != "unknown-deploy":
             raise
         return {"files": []}
+
+
+def which_turns() -> Message:
+    """The last ones, those before one, or one alone with what happened in it before what is known."""
+    asked = query({"before": BEFORE, "events_before": EVENTS_BEFORE})
+    return {"limit": 1 if "events_before" in asked else TURNS} | asked
 
 
 class Routes:
@@ -165,7 +170,7 @@ class Routes:
             denials = broker.call("denials", agent=agent)["denials"]
             mails = broker.call("mail", agent=agent, limit=RECENT)["messages"]
             config = running(broker, agent)
-            turns = broker.call("turns", agent=agent, limit=TURNS, **query({"before": BEFORE}))["turns"]
+            turns = broker.call("turns", agent=agent, **which_turns())["turns"]
         mails = [clipped(row) for row in mails]
         lists = {
             "history": history,

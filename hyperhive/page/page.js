@@ -31,6 +31,7 @@ function morph(old, fresh) {
   for (const child of [...old.childNodes]) if (child.id && !stay.has(child.id)) remove(child, old);
   const known = new Map([...old.children].filter((child) => child.id).map((child) => [child.id, child]));
   let at = first(old.firstChild);
+  while (old.grows && at && !stay.has(at.id)) at = first(at.nextSibling); // what turns.js has put before it
   for (const child of [...fresh.childNodes]) {
     const same = child.id ? known.get(child.id) : at && !at.id && at.nodeName === child.nodeName ? at : null;
     if (!same) old.insertBefore(child, at);
@@ -57,7 +58,7 @@ function renew(old, fresh) {
 }
 
 function remove(node, list) {
-  if (node.gone || list.hasAttribute("data-grows")) return;
+  if (node.gone || list.hasAttribute("data-grows") || list.grows) return;
   const said = node.nodeType === Node.ELEMENT_NODE && all("output", node).find((each) => each.textContent || each.dataset.key);
   const focused = node.contains(document.activeElement);
   if (said) {
@@ -240,39 +241,6 @@ function filter() {
   }
 }
 
-// ---- older turns: fetched when one scrolls to the end of those that are there
-
-let reached = null;
-
-async function older() {
-  const link = one("#older");
-  if (!link || link.hasAttribute("aria-busy")) return;
-  link.setAttribute("aria-busy", "true");
-  try {
-    const answer = await fetch(link.href);
-    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-    for (const turn of all("#turn-list > li", fresh)) if (!document.getElementById(turn.id)) one("#turn-list").append(turn);
-    const next = one("#older", fresh);
-    one("#older-at").replaceChildren(...(next ? [next] : []));
-    times();
-    reached.unobserve(one("#older-at")); // so that it is said again should it still be in sight
-    reached.observe(one("#older-at"));
-  } catch {
-    link.removeAttribute("aria-busy"); // it can be followed by hand
-  }
-}
-
-function scroll() {
-  const seen = (all) => all.some((each) => each.isIntersecting) && older();
-  reached = new IntersectionObserver(seen, { root: one("#turns-at"), rootMargin: "200px" });
-  reached.observe(one("#older-at"));
-  one("#older-at").addEventListener("click", (event) => {
-    if (event.target.id !== "older") return;
-    event.preventDefault();
-    older();
-  });
-}
-
 // ---- notifications
 
 const told = new Set();
@@ -412,7 +380,6 @@ if (document.body.dataset.last) {
     one("#filter-row").hidden = false;
     one("#filter").addEventListener("input", filter);
   }
-  if (one("#older")) scroll();
   ask();
   times();
   listen(document.body.dataset.last);

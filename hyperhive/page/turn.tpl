@@ -12,7 +12,7 @@
 <p class="bad body">{{record["error"]}}</p>
 % end
 % if turn["more"]:
-<p class="small calm">… <a href="/api/history?agent={{name}}&amp;before={{turn["number"] + 1}}&amp;limit=1{{f"&events_before={turn['events'][0]['n']}" if turn["events"] else ""}}">what happened before that</a></p>
+<p class="small calm" id="before-{{turn["number"]}}-{{turn["invocation"][:8]}}" data-keep>… <a class="earlier" href="{{here}}?before={{turn["number"] + 1}}{{f"&events_before={turn['events'][0]['n']}" if turn["events"] else ""}}#turns">what happened before that</a></p>
 % end
 <ol class="events" id="events-{{turn["number"]}}-{{turn["invocation"][:8]}}">
 % for event in turn["events"]:

@@ -14,4 +14,5 @@
 % end
 </div>
 % include("asks.tpl", asks=show.ASKS["turns"], of=name)
+<script src="{{static("turns.js")}}" type="module"></script>
 </section>

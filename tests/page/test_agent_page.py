@@ -67,6 +67,23 @@ def test_history_scrolls_back(site: Site) -> None:
     expect(turns).to_have_count(26)
 
 
+def test_a_long_turn_is_read_to_its_beginning(site: Site) -> None:
+    ada = site.agents["ada"]
+    for n in range(0, 72, 6):
+        scene.happened(ada, 4, [("text", None, f"Part {n + k}. " + "x" * 8000) for k in range(6)], after=n)
+    page = live(site.open(ADA))
+    events = page.locator("#turn-list > li").first.locator(".events > li")
+    expect(events.last).to_contain_text("Part 71.")
+    expect(events.first).not_to_contain_text("Part 0.")
+    page.get_by_role("link", name="what happened before that").first.click()
+    expect(events.first).to_contain_text("Part 0.")
+    expect(events).to_have_count(72)
+    scene.happened(ada, 4, [("text", None, "Part 72.")], after=72)
+    expect(events.last).to_have_text("Part 72.")
+    expect(events).to_have_count(73)
+    expect(events.first).to_contain_text("Part 0.")
+
+
 def test_its_notes_and_what_it_runs_with(site: Site) -> None:
     page = live(site.open(ADA))
     expect(page.locator("#notes")).to_have_count(0)
