@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hyperhive import denials, rules
+from hyperhive import denials, rules, tools_manager
 from tests.changing import asked, carry_out, draft, events, queued, spawned, tags, until
 from tests.hive import Hive, Peer
 
@@ -50,6 +50,16 @@ def test_the_same_is_counted(here: Hive, eve: Peer) -> None:
     assert here.operator().ask("state")["denials"] == [newest, oldest]
     (about,) = (row for row in here.operator().ask("agents")["agents"] if row["name"] == "eve")
     assert (about["denied"]["commands"], about["denied"]["part"]) == (2, "make check")
+
+
+def test_the_manager_sees_it_in_its_list(here: Hive, manager: Peer, eve: Peer) -> None:
+    deny(eve, part="make it")
+    deny(eve)
+    (about,) = (row for row in manager.ask("agents")["agents"] if row["name"] == "eve")
+    said = tools_manager.about(about, {"service": "inactive (dead)", "socket": "active (listening)"})
+    line = "  commands that its rules denied: 2, the newest: make check (no rule allows it), at 20"
+    assert line in said
+    assert events(manager) == [], "no mail for each"
 
 
 def test_analysts_hear_of_it_without_the_command(here: Hive, eve: Peer) -> None:
