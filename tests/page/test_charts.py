@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from hyperhive import series, web_charts
 from tests.page import scene
 from tests.page.conftest import DESK, PHONE, Site, Size, fits, live, serious, stage
+from tests.page.test_looks import COVERED
 
 ADA = "/agent/ada/charts"
 
@@ -150,7 +151,7 @@ def test_they_fit_and_shut_nobody_out(busy: Site, tmp_path: Path, size: Size) ->
         page = drawn(busy.open(path, size))
         page.screenshot(path=tmp_path / "charts.png", full_page=True)
         page.locator("figure summary").first.click()
-        assert fits(page) and serious(page) == [], path
+        assert fits(page) and serious(page) == [] and page.evaluate(COVERED) == [], path
 
 
 def test_pictures_of_charts(busy: Site, tmp_path: Path) -> None:
