@@ -53,6 +53,9 @@ def here_document(c: Cursor, this: Redirection) -> Word:
         line = line.lstrip("\t") if this.operator == "<<-" else line
         if line == found["name"]:
             break
+        # In a substitution bash takes this for the end.
+        if line.startswith(found["name"]) and re.search(r"[)}]", line):
+            raise c.unreadable(f"a line of a here-document that begins like its end '{found['name']}'")
         if not found["quote"] and re.search(r"(?<!\\)(\\\\)*\\$", line):
             raise c.unreadable("a continued line in a here-document")
         lines.append(line + "\n")
