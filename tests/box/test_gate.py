@@ -161,6 +161,8 @@ def test_an_admin_finds_what_was_reached_and_what_was_refused(crew: Crew, said: 
     assert {fact["HIVE_ADDRESS"] for fact in reached} == {"127.0.0.1"}
     denied = crew.journal("HIVE_EVENT=egress_denied", "HIVE_AGENT=net")
     assert {(fact["HIVE_HOST"], fact["HIVE_RULE"]) for fact in denied} == {("other.test", "allow")}
+    doctor = crew.run("hivectl", "doctor").stdout
+    assert "  net: other.test:8443 by the rule 'allow', " in doctor
     explained = crew.run("journalctl", "--catalog", "--lines=1", "HIVE_EVENT=egress_denied").stdout
     assert "To let it go there, change [egress] allow in its agent.toml." in explained
 
