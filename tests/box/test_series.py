@@ -161,6 +161,8 @@ HIVE = {
     "agents_awake": ("max", (2, 30)),
     "agents_asleep": ("max", (1, 30)),
 }
+# These take five crashes, and rules: they are counted in test_telemetry.py and test_denials.py.
+ELSEWHERE = {"dead", "commands_denied"}
 FIGURES: dict[str, Callable[[Event], float]] = {
     "sum": lambda each: sum(each["value"]),
     "max": lambda each: max(each["max"]),
@@ -198,4 +200,4 @@ def test_each_series_of_a_run(crew: Crew) -> None:
         manager, {"received.peer": ("sum", 1), "received.system": ("sum", (1, 9)), "sent.peer": ("sum", 1)}
     )
     seen = {each if each in ALL else f"{each.partition('.')[0]}.*" for each in wanted.keys() | HIVE.keys()}
-    assert seen == ALL.keys() - {"dead"}  # it takes five crashes, and is counted in tests/test_telemetry.py
+    assert seen == ALL.keys() - ELSEWHERE
