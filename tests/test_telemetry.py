@@ -13,6 +13,7 @@ import pytest
 from hyperhive import series
 from tests.hive import Hive, hive
 from tests.hivectl import load, on_terminal, run
+from tests.page.scene import death
 from tests.test_broker import RECORD
 
 MEASURED = {"last_tokens_in": 5, "last_tokens_out": 7, "last_tokens_cache_read": 100}
@@ -166,6 +167,12 @@ def test_a_reader_holds_up_no_mail_and_loses_nothing(here: Hive) -> None:
         db.execute("rollback")
     while sum(stats(here, agent="ada")["ada", "received.operator"]["value"]) < 20:
         assert here.broker and here.broker.poll() is None
+
+
+def test_mail_that_was_given_up_is_counted_once(here: Hive) -> None:
+    death(here, "bob")
+    for _ in range(2):
+        assert sum(stats(here, agent="bob")["bob", "dead"]["value"]) == 1
 
 
 def test_old_points_go_and_their_hours_stay(here: Hive) -> None:
