@@ -137,6 +137,10 @@ def of_redirection(this: Redirection, context: Context) -> Iterator[Denial]:
     for path in texts(this.target, context.values, split=True):
         if this.operator in ("<&", ">&") and re.fullmatch(rf"[0-9]+-?|-|{COUNT}", path):
             continue
+        # Bash expands this word twice: what is quoted now is not then.
+        if this.operator in ("<&", ">&") and not re.fullmatch(r"[\w./-]+", path, re.ASCII):
+            yield Denial(this.source, "what is opened cannot be told")
+            continue
         if re.match(rules_paths.NETWORK, path):
             yield Denial(this.source, "bash would open a network connection")
         elif this.operator not in ("<", "<&") and (why := rules_paths.fault(path, context.folders)):

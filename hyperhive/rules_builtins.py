@@ -200,23 +200,26 @@ def taken(rules: Iterable[Pattern]) -> frozenset[str]:
     )
 
 
+FOLDERS_MAX = 64
+
+
 def folders(script: Script, known: Values, start: tuple[str, ...] | None) -> tuple[str, ...] | None:
     """Where a command of the script may find itself, or further below; None: anywhere."""
     found = [*(start or ())]
     for node in walk(script):
         for words in arguments(node.words, known) if isinstance(node, Simple) else ():
-            name, rest = (
-                words[0] if words else "",
-                [word for word in words[1:] if word not in ("-P", "-L", "--")],
-            )
+            name = words[0] if words else ""
+            rest = [word for word in words[1:] if word not in ("-P", "-L", "--")]
             if name in ("popd", "dirs") or (name in WRAPPERS and ("cd" in rest or "pushd" in rest)):
                 return None
             if name in ("cd", "pushd"):
                 target = rest[0] if rest else HOME
                 if opaque(target) or target in ("-", "~") or ".." in target or target[:1] in "+-":
                     return None
-                if target.startswith("/"):
-                    found.append(target)
+                # Below any of the others: it may be a link.
+                found += [target] if target.startswith("/") else [f"{each}/{target}" for each in found]
+                if len(found) > FOLDERS_MAX:
+                    return None
     return None if start is None or UNKNOWN.search("".join(found)) else tuple(dict.fromkeys(found))
 
 

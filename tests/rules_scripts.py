@@ -321,7 +321,18 @@ class Scripts:
                 "a \\\\",
                 "${x:-y}",
             ),
-            *("$((1+2))", "evil; evil", "E", "<(evil)", "$'evil'", "' $(ok) '", '"$(ok)"'),
+            *(
+                "E)",
+                "E a)",
+                "E}",
+                "$((1+2))",
+                "evil; evil",
+                "E",
+                "<(evil)",
+                "$'evil'",
+                "' $(ok) '",
+                '"$(ok)"',
+            ),
         )
 
     def simple(self) -> str:

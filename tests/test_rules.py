@@ -123,6 +123,8 @@ def test_a_link_is_followed(tmp_path_factory: pytest.TempPathFactory) -> None:
     rules = ["Bash(ls *)"]
     assert judge("ls > in/x", rules, str(folder)) is None
     assert judge("ls > out/x", rules, str(folder))
+    assert judge("cd in/out && ls > x", rules, str(folder))
+    assert judge("cd in; cd out; ls > x", rules, str(folder))
     assert judge(f"ls > {folder}/out/x", rules)
 
 
