@@ -127,6 +127,19 @@ def test_hours_say_what_the_points_say(here: Hive) -> None:
         ), key
 
 
+def test_how_old_a_request_became_is_told_when_it_is_decided(here: Hive) -> None:
+    manager, operator = here.agent("manager"), here.operator()
+    first, _ = (manager.ask("request_spawn", agent=name)["request"] for name in ("eve", "fay"))
+    stats(here)
+    assert operator.ask("deny", request=first, reason="no")["ok"]
+    stats(here)
+    (about,) = rows(here, f"select requested_at, decided_at from approvals where id = {first}")  # noqa: S608
+    asked, decided = (round(datetime.fromisoformat(at).timestamp() * 1000) for at in about)
+    found = stats(here)["", "approvals_oldest_ms"]
+    assert max(found["max"]) == decided - asked > 0
+    assert stats(here)["", "approvals_pending"]["value"][-1] == 1
+
+
 def test_what_a_broker_left_out_when_it_died_is_made_good(here: Hive) -> None:
     operator = here.operator()
     operator.ask("send", to="ada", body="hello")
