@@ -1,5 +1,6 @@
 """The ports of a box: listened on out here, answered in there, so that a browser here sees its pages."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -98,11 +99,12 @@ def hand_on(start: list[str], sock: socket.socket) -> None:
     """systemd-run would stay as long as what it started: it is sent away when that has its socket."""
     # the box's systemd keeps all three files: none may be one that whoever called us waits for the end of
     pipe, same = subprocess.PIPE, subprocess.STDOUT
-    with subprocess.Popen(
-        start, stdin=sock.fileno(), stdout=pipe, stderr=same, text=True, start_new_session=True
-    ) as running:
+    with subprocess.Popen(start, stdin=sock.fileno(), stdout=pipe, stderr=same, text=True) as running:
         assert running.stdout
         said = running.stdout.readline()
-        os.killpg(running.pid, signal.SIGKILL)  # nsenter and, below it, systemd-run
+        # Not nsenter, its parent: a zombie that nobody collects would keep the box's PID 1 from ending.
+        for child in Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)
     if said != "ready\n":
         raise Problem("no-proxy", f"the box's ports cannot be forwarded: {said.strip()}")
