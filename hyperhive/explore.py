@@ -187,7 +187,9 @@ def pages(public: str | None, port: int | None) -> dict[str, str]:
 
 def dressed(folder: Path, database: Path) -> Datasette:
     metadata = parse_metadata((folder / "metadata.yaml").read_text())
-    for question in metadata["databases"]["stats"]["queries"].values():
+    stats = metadata["databases"]["stats"]
+    stats["tables"]["_sqlite_migrations"] = {"hidden": True}
+    for question in stats["queries"].values():
         question["hide_sql"] = True  # until it is asked for: the answer comes first
     dashboards = yaml.safe_load((folder / "dashboard.yaml").read_text())
     metadata |= {"plugins": {"datasette-dashboards": dashboards}, "extra_css_urls": ["/hive/hive.css"]}
