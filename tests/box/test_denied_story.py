@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from tests.box.changes import do
 from tests.box.crew import Crew, Watch
-from tests.box.test_web import asked, curl, signed_in
+from tests.box.test_web import asked, signed_in
 
 DANA = """
 agent = "dana"
@@ -46,7 +46,7 @@ def answer(crew: Crew, watch: Watch) -> str:
 def click(crew: Crew, button: str) -> str:
     """What the page says when this form of it is sent as it is."""
     cookie = signed_in(crew)
-    page = curl(crew, "/agent/dana", cookie)
+    page = asked(crew, "GET", "/agent/dana", "", {"Cookie": cookie}).read().decode()
     (form,) = re.findall(rf'(?s)<form method="post" action="{button}".*?</form>', page)
     fields = [
         (name, html.unescape(value))
@@ -58,7 +58,7 @@ def click(crew: Crew, button: str) -> str:
     }
     came = asked(crew, "POST", button, urlencode(fields), headers | {"Cookie": cookie})
     assert came.status == 303, came.read()
-    return curl(crew, "/agent/dana", cookie)
+    return asked(crew, "GET", "/agent/dana", "", {"Cookie": cookie}).read().decode()
 
 
 def test_a_denied_command_becomes_an_allowed_one(crew: Crew, watch: Watch) -> None:
@@ -72,7 +72,6 @@ def test_a_denied_command_becomes_an_allowed_one(crew: Crew, watch: Watch) -> No
     fact = crew.journal("HIVE_EVENT=command_denied", "HIVE_AGENT=dana")[-1]
     assert (fact["HIVE_PROGRAM"], fact["HIVE_RULE"]) == ("make", "no-rule")
     assert "--version" not in json.dumps(fact)
-    assert "hivectl allow dana --denial" in crew.run("hivectl", "denials", "dana").stdout
 
     page = click(crew, "/api/allow")
     number = crew.call("approvals", agent="dana", state="pending")["approvals"][0]["id"]
