@@ -138,7 +138,7 @@ def of_redirection(this: Redirection, context: Context) -> Iterator[Denial]:
         if this.operator in ("<&", ">&") and re.fullmatch(rf"[0-9]+-?|-|{COUNT}", path):
             continue
         # Bash expands this word twice: what is quoted now is not then.
-        if this.operator in ("<&", ">&") and not re.fullmatch(r"[\w./-]+", path, re.ASCII):
+        if this.operator in ("<&", ">&") and not re.fullmatch(r"[\w./][\w./-]*", path, re.ASCII):
             yield Denial(this.source, "what is opened cannot be told")
             continue
         if re.match(rules_paths.NETWORK, path):
