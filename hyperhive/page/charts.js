@@ -63,8 +63,11 @@ function onGrid(series, field, grid, step) {
   });
 }
 
+// An agent calls its tools what it likes.
+const harmless = (label) => label.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, "\u00b7").slice(0, 60);
+
 function line(label, values, unit, more = {}) {
-  return { label, values, unit, ...more };
+  return { label: harmless(label), values, unit, ...more };
 }
 
 // The lines of one series that has a chart of its own.
@@ -169,8 +172,9 @@ function made(name, about = {}, text = "") {
   return node;
 }
 
-function frame(chart) {
+function frame(chart, order) {
   const figure = made("figure");
+  figure.style.order = order; // one that had nothing to show may come later
   const title = made("h3", {}, chart.title);
   title.append(" ", made("span", { class: "small calm" }));
   const values = made("details", { class: "values" });
@@ -237,7 +241,10 @@ async function asked() {
 
 function drawAll({ charts, answer, byKey }) {
   const drawn = charts.map((chart) => [chart, linesOf(chart, answer, byKey)]);
-  for (const [chart, lines] of drawn) lines.length ? plots.has(chart.title) || plots.set(chart.title, { figure: frame(chart) }) : drop(chart);
+  for (const [n, [chart, lines]] of drawn.entries()) {
+    if (!lines.length) drop(chart);
+    else if (!plots.has(chart.title)) plots.set(chart.title, { figure: frame(chart, n) });
+  }
   const width = place.querySelector(".plot")?.clientWidth; // of all: asked for once, as each answer lays out the page
   for (const [chart, lines] of drawn) if (lines.length) draw(chart, lines, answer, width);
   tell(drawn.some(([, lines]) => lines.length) ? "" : "Nothing happened in this time.");
@@ -310,7 +317,10 @@ place.addEventListener("click", (event) => {
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
   choose(link);
-  if (whole) history.replaceState(null, "", link.href);
+  if (whole) {
+    history.replaceState(null, "", link.href);
+    again().catch(() => lost()); // page.js's: the table is of the same window
+  }
   if (seen) look();
 });
 document.addEventListener("hive", later);

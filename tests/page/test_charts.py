@@ -67,6 +67,9 @@ def test_in_each_window_all_charts_have_one_axis_and_gaps(busy: Site) -> None:
         expect(page.locator("[aria-current]")).to_have_text(window)
         assert page.url.endswith(f"window={window}")
         one_axis(page, hours)
+        expect(page.locator("summary").filter(has_text="All series")).to_have_text(
+            f"All series of these {window}"
+        )
         if hours > 24:
             assert None in plotted(page, "Time of a turn")["lines"]["median"]
 
@@ -127,10 +130,12 @@ def test_nothing_is_drawn_from_no_data(site: Site) -> None:
     assert "Mail received, by from whom" in titles(page) and "Cost" not in titles(page)
     page = drawn(site.open(f"{ADA}?window=1h"))
     before = sum(value or 0 for value in plotted(page, "Turns by outcome")["lines"]["ok"])
-    scene.turn(site.agents["ada"], 4)
+    scene.turn(site.agents["ada"], 4, tools={"\u202e<b>x": 1}, tool_calls=1)
     lines = "document.querySelector('#charts-at').plots.get('Turns by outcome').lines"
     script = f"(n) => {lines}.some(({{ values }}) => values.some((each) => each > n))"
     page.wait_for_function(script, arg=before)  # drawn as it happens
+    tools = page.locator("figure").filter(has_text="Values: Calls by tool")
+    expect(tools.locator(".u-legend")).to_contain_text("\u00b7<b>x")
 
 
 def test_without_scripts_there_is_a_table(busy: Site) -> None:
