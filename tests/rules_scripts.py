@@ -3,137 +3,45 @@
 import random
 from collections.abc import Callable
 
+
+def items(text: str) -> tuple[str, ...]:
+    return tuple(text.split(" ¦ "))
+
+
 # What bash and a parser may come to see differently.
-NASTY = (
-    *(
-        "'",
-        '"',
-        "\\",
-        "`",
-        "$",
-        "$(",
-        "${",
-        "$((",
-        "$'",
-        '$"',
-        "((",
-        "))",
-        "[[",
-        "]]",
-        "(",
-        ")",
-        "{",
-        "}",
-        "[",
-        "]",
-    ),
-    *(
-        ";",
-        ";;",
-        ";&",
-        "&",
-        "&&",
-        "|",
-        "||",
-        "|&",
-        "&>",
-        ">&",
-        "<(",
-        ">(",
-        "<<E",
-        "<<-E",
-        "<<'E'",
-        "<<<",
-        "\nE\n",
-        "E",
-    ),
-    *(
-        "\n",
-        " ",
-        "\t",
-        "\\\n",
-        "#",
-        " #",
-        "!",
-        "!=",
-        "=",
-        "+=",
-        "~",
-        "*",
-        "?",
-        ",",
-        "..",
-        "{a,b}",
-        "-",
-        "--",
-        ":",
-        "@",
-    ),
-    *(
-        "if",
-        "then",
-        "fi",
-        "case",
-        "in",
-        "esac",
-        "for",
-        "do",
-        "done",
-        "while",
-        "function",
-        "time",
-        "coproc",
-        "select",
-    ),
-    *(
-        "x",
-        "x=",
-        "$x",
-        "${x}",
-        "$@",
-        "$1",
-        "${x:-",
-        "${x#",
-        "${x/",
-        "${!x}",
-        "${x@P}",
-        "a[",
-        "evil",
-        "ok",
-        "no",
-        "evil\n",
-    ),
-    *(
-        "$(evil)",
-        "`evil`",
-        "<(evil)",
-        "eval",
-        "trap",
-        "exec",
-        "command",
-        "builtin",
-        "unset",
-        "export",
-        "read",
-        "[ ",
-        " ]",
-    ),
-    *(
-        "&evil",
-        ";evil",
-        "|evil",
-        "\nevil\n",
-        "$(ok evil)",
-        "$(ok)",
-        "f()",
-        "f ()",
-        "f",
-        "\\'",
-        '\\"',
-        "\\$",
-        "\\`",
-        "\\\\",
-    ),
+NASTY = items(
+    "' ¦ \" ¦ \\ ¦ ` ¦ $ ¦ $( ¦ ${ ¦ $(( ¦ $' ¦ $\" ¦ (( ¦ )) ¦ [[ ¦ ]] ¦ ( ¦ ) ¦ { ¦ } ¦ [ ¦ ] ¦ "
+    "; ¦ ;; ¦ ;& ¦ & ¦ && ¦ | ¦ || ¦ |& ¦ &> ¦ >& ¦ <( ¦ >( ¦ <<E ¦ <<-E ¦ <<'E' ¦ <<< ¦ \nE\n ¦ E ¦ "
+    "\n ¦   ¦ \t ¦ \\\n ¦ # ¦  # ¦ ! ¦ != ¦ = ¦ += ¦ ~ ¦ * ¦ ? ¦ , ¦ .. ¦ {a,b} ¦ - ¦ -- ¦ : ¦ @ ¦ "
+    "if ¦ then ¦ fi ¦ case ¦ in ¦ esac ¦ for ¦ do ¦ done ¦ while ¦ function ¦ time ¦ coproc ¦ "
+    "select ¦ x ¦ x= ¦ $x ¦ ${x} ¦ $@ ¦ $1 ¦ ${x:- ¦ ${x# ¦ ${x/ ¦ ${!x} ¦ ${x@P} ¦ a[ ¦ evil ¦ ok ¦ "
+    "no ¦ evil\n ¦ $(evil) ¦ `evil` ¦ <(evil) ¦ eval ¦ trap ¦ exec ¦ command ¦ builtin ¦ unset ¦ "
+    "export ¦ read ¦ [  ¦  ] ¦ &evil ¦ ;evil ¦ |evil ¦ \nevil\n ¦ $(ok evil) ¦ $(ok) ¦ f() ¦ f () ¦ "
+    "f ¦ \\' ¦ \\\" ¦ \\$ ¦ \\` ¦ \\\\"
+)
+VALUES = items(
+    "'a[$(evil)]' ¦ a[\\$(evil)] ¦ 1 ¦ 2 ¦ evil ¦ /etc/e ¦ ../e ¦ /tmp/e ¦ 'evil; evil' ¦ "
+    "'-v a[$(evil)]' ¦ $((1 + 1)) ¦ $(ok 1) ¦ x ¦ {1,2} ¦ * ¦  ¦ '$(evil)' ¦ y[x] ¦ -1"
+)
+TEXTS = items(
+    "evil ¦ $(ok a) ¦ `ok a` ¦ it's ¦ a \"b ¦ \\$(evil) ¦ \\`evil\\` ¦ $x ¦ \tE ¦ E  ¦ # ¦ a \\\\ ¦ "
+    "${x:-y} ¦ E) ¦ E a) ¦ E} ¦ $((1+2)) ¦ evil; evil ¦ E ¦ <(evil) ¦ $'evil' ¦ ' $(ok) ' ¦ "
+    '"$(ok)"'
+)
+WORDS = items(
+    "a ¦ evil ¦ 'evil' ¦ \"evil\" ¦ \\evil ¦ a\\;evil ¦ 'a;evil' ¦ \"a;evil\" ¦ #a ¦ a#evil ¦ $x ¦ "
+    '"$x" ¦ ${x} ¦ ${x:-evil} ¦ "${x:-a b}" ¦ ${x#evil} ¦ ${#x} ¦ $# ¦ "$@" ¦ $* ¦ *.txt ¦ a* ¦ ~ ¦ '
+    "{a,evil} ¦ '$(evil)' ¦ \"\\$(evil)\" ¦ '`evil`' ¦ \"\\`evil\\`\" ¦ \\$\\(evil\\) ¦ "
+    "$'evil\\n' ¦ $'\\'evil' ¦ \\`evil\\` ¦ - ¦ -- ¦ -e ¦ a=evil ¦ 'a\nevil' ¦ \"a\nevil\" ¦ "
+    "'' ¦ \"\" ¦ a''b ¦ \"a\"'b' ¦ [a] ¦ ? ¦ ! ¦ % ¦ @"
+)
+USES = items(
+    "ok $((x)) ¦ ((x)) ¦ [[ $x -eq 1 ]] ¦ [[ x -lt 2 ]] ¦ ok ${y[x]} ¦ ok ${x:x} ¦ [ $x -eq 1 ] ¦ "
+    '[ -v $x ] ¦ [ "$x" ] ¦ [ $x ] ¦ ok > $x ¦ ok > "$x" ¦ ok > "/tmp/$x" ¦ ok $x ¦ ok "$x" ¦ '
+    "$x ok ¦ for ((i=x; i<2; i++)); do ok; done ¦ y[x]=1 ¦ let x ¦ ok ${x@P} ¦ ok ${!x} ¦ "
+    'ok $(($x + 1)) ¦ printf -v $x y ¦ read $x <<< a ¦ declare $x ¦ unset $x ¦ eval $x ¦ eval "$x" ¦ '
+    "trap $x EXIT ¦ cd $x; ok > e ¦ cd /; ok > e ¦ cd ..; ok > e ¦ cd /tmp && ok > e ¦ "
+    "export x; bash -c 'ok $((x))'"
 )
 
 
@@ -208,52 +116,7 @@ class Scripts:
         w, value = self.word, self.value
 
         def use() -> str:
-            return self.pick(
-                *(
-                    "ok $((x))",
-                    "((x))",
-                    "[[ $x -eq 1 ]]",
-                    "[[ x -lt 2 ]]",
-                    "ok ${y[x]}",
-                    "ok ${x:x}",
-                    "[ $x -eq 1 ]",
-                ),
-                *(
-                    "[ -v $x ]",
-                    '[ "$x" ]',
-                    "[ $x ]",
-                    "ok > $x",
-                    'ok > "$x"',
-                    'ok > "/tmp/$x"',
-                    "ok $x",
-                    'ok "$x"',
-                    "$x ok",
-                ),
-                *(
-                    "for ((i=x; i<2; i++)); do ok; done",
-                    "y[x]=1",
-                    "let x",
-                    "ok ${x@P}",
-                    "ok ${!x}",
-                    "ok $(($x + 1))",
-                ),
-                *(
-                    "printf -v $x y",
-                    "read $x <<< a",
-                    "declare $x",
-                    "unset $x",
-                    "eval $x",
-                    'eval "$x"',
-                    "trap $x EXIT",
-                ),
-                *(
-                    "cd $x; ok > e",
-                    "cd /; ok > e",
-                    "cd ..; ok > e",
-                    "cd /tmp && ok > e",
-                    "export x; bash -c 'ok $((x))'",
-                ),
-            )
+            return self.pick(*USES)
 
         return (
             lambda: f"x={value()}\n{use()}",
@@ -283,21 +146,7 @@ class Scripts:
         )
 
     def value(self) -> str:
-        return self.pick(
-            *(
-                "'a[$(evil)]'",
-                "a[\\$(evil)]",
-                "1",
-                "2",
-                "evil",
-                "/etc/e",
-                "../e",
-                "/tmp/e",
-                "'evil; evil'",
-                "'-v a[$(evil)]'",
-            ),
-            *("$((1 + 1))", "$(ok 1)", "x", "{1,2}", "*", "", "'$(evil)'", "y[x]", "-1"),
-        )
+        return self.pick(*VALUES)
 
     def here(self) -> str:
         mark = self.pick("E", "'E'", '"E"', "-E")
@@ -305,35 +154,7 @@ class Scripts:
         return f"{mark}{self.pick('', ' | ok', '; ok', ' > a')}\n{inside}\nE\n"
 
     def text(self) -> str:
-        return self.pick(
-            *(
-                "evil",
-                "$(ok a)",
-                "`ok a`",
-                "it's",
-                'a "b',
-                "\\$(evil)",
-                "\\`evil\\`",
-                "$x",
-                "\tE",
-                "E ",
-                "#",
-                "a \\\\",
-                "${x:-y}",
-            ),
-            *(
-                "E)",
-                "E a)",
-                "E}",
-                "$((1+2))",
-                "evil; evil",
-                "E",
-                "<(evil)",
-                "$'evil'",
-                "' $(ok) '",
-                '"$(ok)"',
-            ),
-        )
+        return self.pick(*TEXTS)
 
     def simple(self) -> str:
         words = [self.pick("ok", "ok", "ok", "ok", "echo", "printf '%s\\n'", "true", ":", "ok")]
@@ -346,63 +167,7 @@ class Scripts:
         return " ".join(words)
 
     def word(self) -> str:
-        plain = self.pick(
-            *(
-                "a",
-                "evil",
-                "'evil'",
-                '"evil"',
-                "\\evil",
-                "a\\;evil",
-                "'a;evil'",
-                '"a;evil"',
-                "#a",
-                "a#evil",
-                "$x",
-                '"$x"',
-            ),
-            *(
-                "${x}",
-                "${x:-evil}",
-                '"${x:-a b}"',
-                "${x#evil}",
-                "${#x}",
-                "$#",
-                '"$@"',
-                "$*",
-                "*.txt",
-                "a*",
-                "~",
-                "{a,evil}",
-            ),
-            *(
-                "'$(evil)'",
-                '"\\$(evil)"',
-                "'`evil`'",
-                '"\\`evil\\`"',
-                "\\$\\(evil\\)",
-                "$'evil\\n'",
-                "$'\\'evil'",
-                "\\`evil\\`",
-            ),
-            *(
-                "-",
-                "--",
-                "-e",
-                "a=evil",
-                "'a\nevil'",
-                '"a\nevil"',
-                "''",
-                '""',
-                "a''b",
-                "\"a\"'b'",
-                "[a]",
-                "?",
-                "!",
-                "%",
-                "@",
-            ),
-        )
+        plain = self.pick(*WORDS)
         return self.one_of(
             (lambda: plain,) * 3, (self.substitution, lambda: f'"{self.substitution()} b"', lambda: plain)
         )
