@@ -20,18 +20,23 @@ def rows(first: str) -> list[list[str]]:
 def test_the_sockets_are_as_the_page_says(crew: Crew) -> None:
     crew.bash("ada", "echo awake")
     crew.run("systemctl", "start", "hive-rehearsal.socket", "hive-web.socket", "hive-explore.socket")
-    found = crew.run(
-        "find", "/run/hyperhive", "(", "-type", "s", "-o", "-type", "p", ")", "-printf", "%p 0%m %u %g\n"
-    ).stdout
+    not_below = ("-path", "/run/hyperhive/cages", "-prune", "-o")  # the agents' own
+    kinds = ("(", "-type", "s", "-o", "-type", "p", ")", "-printf", "%p 0%m %u %g\\n")
+    found = crew.run("find", "/run/hyperhive", *not_below, *kinds, check=False).stdout
     named = re.sub(r"(agents|wake)/[a-z0-9-]+", r"\1/NAME", found)
     documented = {" ".join(row[:3]) for row in rows("path") if row[0].startswith("/")}
     assert {*named.splitlines()} == documented
 
 
 def test_nothing_else_listens_for_tcp(crew: Crew) -> None:
+    units = " ".join(path.read_text() for path in (ROOT / "units").glob("*.socket"))
+    documented = {row[0] for row in rows("path") if not row[0].startswith("/")}
+    assert {*re.findall(r"ListenStream=([\d.:]+)", units)} == documented
+    said = [crew.property(f"{name}.socket", "Listen") for name in ("hive-web", "hive-explore")]
+    own = {*re.findall(r"[\d.]+:\d+", " ".join(said))}  # a box takes others where those are taken
     listening = crew.run("ss", "--listening", "--tcp", "--no-header", "--numeric").stdout
-    found = {line.split()[3] for line in listening.splitlines()}
-    assert found == {row[0] for row in rows("path") if not row[0].startswith("/")}
+    assert {line.split()[3] for line in listening.splitlines()} == own
+    assert len(own) == len(documented)
 
 
 def test_the_folder_of_agents_sockets_is_the_broker_s(crew: Crew) -> None:

@@ -1,6 +1,7 @@
 """hunt.py RESULT NEEDLE…: look for needles, each given backwards, in all that a cage's root can read."""
 
 import array
+import contextlib
 import itertools
 import json
 import os
@@ -67,9 +68,10 @@ def pids() -> list[str]:
 
 def processes() -> None:
     for pid in pids():
-        for part in ("environ", "cmdline", "status"):
-            look(part, f"{part} of {pid}", iter([Path(f"/proc/{pid}/{part}").read_bytes()]))
-        memory(pid)
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            for part in ("environ", "cmdline", "status"):
+                look(part, f"{part} of {pid}", iter([Path(f"/proc/{pid}/{part}").read_bytes()]))
+            memory(pid)
 
 
 def files() -> None:

@@ -1,5 +1,6 @@
 """Other processes, and what only the host's root may ask of the kernel."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -27,7 +28,10 @@ from .tries import (
 def _(tries: Tries) -> None:
     for pid in ABOUT["pids"]:
         tries(f"signal {pid}", os.kill, pid, 0)
-    lines = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in processes()]
+    lines = []
+    for pid in processes():
+        with contextlib.suppress(OSError):  # it has just ended
+            lines.append(Path(f"/proc/{pid}/cmdline").read_bytes())
     tries.none("seen", [line for line in lines if b"hive-broker" in line or b"systemd" in line])
 
 
@@ -42,9 +46,11 @@ def _(tries: Tries) -> None:
 @attempt("escape by /proc/*/root, /proc/*/cwd and ..")
 def _(tries: Tries) -> None:
     own = Path("/").stat()
-    pids = processes()
     for link in ("root", "cwd"):
-        found = {pid: Path(f"/proc/{pid}/{link}/../../../../../../..").stat() for pid in pids}
+        found = {}
+        for pid in processes():
+            with contextlib.suppress(OSError):
+                found[pid] = Path(f"/proc/{pid}/{link}/../../../../../../..").stat()
         tries.none(link, [pid for pid, at in found.items() if not os.path.samestat(at, own)])
     for folder in ("/state", "/shared", "/home/agent", "/config", "/run/hive", "/sys/fs/cgroup"):
         above = os.open(f"{folder}/../../../../..", os.O_PATH)

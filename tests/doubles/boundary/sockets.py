@@ -17,7 +17,7 @@ def _(tries: Tries) -> None:
 
 @attempt("the page and Datasette on the host's loopback")
 def _(tries: Tries) -> None:
-    for port in (7000, 7001):
+    for port in {7000, 7001, *ABOUT["ports"]}:
         tries(f"127.0.0.1:{port}", connect_tcp, "127.0.0.1", port)
         tries(f"[::1]:{port}", connect_tcp, "::1", port)
 
@@ -98,6 +98,6 @@ def _(tries: Tries) -> None:
         if status >= 400:
             raise PermissionError(errno.EACCES, url)
 
-    hosts = ("127.0.0.1:7000", "localhost:7001", "[::1]:7000", "169.254.169.254", "192.0.2.1", "example.org")
-    for host in (*hosts, *ABOUT["addresses"]):
+    page = [f"{host}:{port}" for port in ABOUT["ports"] for host in ("127.0.0.1", "localhost", "[::1]")]
+    for host in (*page, "169.254.169.254", "192.0.2.1", "example.org", *ABOUT["addresses"]):
         tries(host, get, f"http://{host}/")
