@@ -175,7 +175,7 @@ def of_words(
 def of_runs(
     words: Sequence[str], runs: Runs, allowed: Sequence[Pattern], context: Context
 ) -> Iterator[Denial]:
-    if runs.hazard and not any(runs.hazard in " ".join(rule.words) for rule in allowed):
+    if runs.hazard and not any(spells(rule, runs.hazard) for rule in allowed):
         why = f"it could run or write more than it shows, by: {runs.hazard}"
         yield Denial(show(words), why, nearest_of(words, context))
     for variable in runs.variables:
@@ -191,6 +191,11 @@ def of_runs(
     for script in runs.scripts:
         found = judge_text(script, context if inside else context._replace(functions={}), inside=inside)
         yield from [found] if found else []
+
+
+def spells(rule: Pattern, hazard: str) -> bool:
+    text = f" {' '.join(rule.words)} "
+    return f" {hazard} " in text or f" {hazard}=" in text
 
 
 def nearest_of(words: Sequence[str], context: Context) -> str:

@@ -22,7 +22,7 @@ from hyperhive.rules_values import (
 from hyperhive.rules_wrappers import HARMLESS, MARKED, SHELLS, WRAPPERS, Runs
 
 FREE = frozenset(
-    ": true false echo pwd cd pushd popd dirs exit return break continue shift jobs times umask type".split()
+    ": true false echo pwd cd pushd popd dirs exit return break continue shift times umask type".split()
 )
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 NOT_TOLD = "with a word that cannot be told"
@@ -153,6 +153,12 @@ def wait(words: Sequence[str]) -> Runs:
     return Runs(hazard="wait -p" if any(word.startswith("-") and word != "-n" for word in words) else "")
 
 
+def jobs(words: Sequence[str]) -> Runs:
+    """-x runs a command."""
+    bad = any(not re.fullmatch(r"-[lnprs]+|%[\w%+-]*", word) for word in words[1:])
+    return Runs(hazard="jobs -x" if bad else "")
+
+
 def command(words: Sequence[str]) -> Runs | None:
     """-v only looks."""
     return Runs() if len(words) > 1 and words[1] in ("-v", "-V") else None
@@ -177,6 +183,7 @@ CHECKS: Mapping[str, Callable[[Sequence[str]], Runs | None]] = {
     "trap": trap,
     "unset": unset,
     "wait": wait,
+    "jobs": jobs,
     "command": command,
     "exec": alone,
     "hash": lambda words: Runs() if words[1:] == ["-r"] else None,

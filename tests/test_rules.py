@@ -88,6 +88,7 @@ def test_a_denial_is_short_and_can_be_shown() -> None:
         ("ls \\*", ["ls '*'"], ["ls a", "ls *"]),
         ("git -c core.pager=less log", ["git -c core.pager=less log"], ["git -c core.pager=sh log"]),
         ("git -c core.pager *", [], ["git -c core.pagerx=y log"]),
+        ("rsync --exclude=x *", ["rsync --exclude=x a b"], ["rsync --exclude=x -e sh a b"]),
         ("find * -delete", ["find . -delete"], ["find . -exec rm {} +"]),
         ("PYTHONPATH=. pytest *", ["PYTHONPATH=. pytest x"], ["PYTHONPATH=/ pytest x", "pytest x"]),
         ("bash *", ["bash x.sh", "bash -c 'rm x'", "bash"], ["sh x.sh"]),
