@@ -43,6 +43,7 @@ RUNS = (
 )
 HARMLESS = frozenset("GIT_PAGER=cat PAGER=cat MANPAGER=cat GIT_EDITOR=true GIT_EDITOR=: EDITOR=true".split())
 COMPARES = frozenset("-eq -ne -lt -le -gt -ge".split())
+COUNTERS = frozenset("RANDOM SECONDS LINENO EPOCHSECONDS BASHPID PPID UID EUID".split())
 IDENTIFIER = r"(?a)(?<![0-9A-Za-z_#])[A-Za-z_]\w*"
 
 
@@ -100,6 +101,7 @@ def countable(part: Part, known: Values) -> bool:
 def counts(name: str, known: Values) -> bool:
     if name in known.known:
         return all(NUMBER.fullmatch(each) for each in known.known[name])
+    if not known.fresh or name in known.assigned or name in os.environ:
+        return False
     # One that is never set counts as 0. Bash itself sets _ and some in capitals.
-    unset = re.fullmatch(r"[a-z][a-z0-9_]*", name) and name not in known.assigned and name not in os.environ
-    return known.fresh and bool(unset)
+    return name in COUNTERS or re.fullmatch(r"[a-z][a-z0-9_]*", name) is not None
