@@ -48,7 +48,8 @@ check: setup root
 pictures: setup
 	PICTURES=$(CURDIR)/man/pictures .venv/bin/pytest tests/page -k test_pictures
 
-# hive-apply, killed at each of its steps: too long for each check, and to be run after a change of it
+# hive-apply, killed at each of its steps, and 12,000 random scripts for hive-rules: too long for each check,
+# and to be run after a change of them
 check-long: setup root
 	.venv/bin/pytest -m long
 
