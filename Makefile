@@ -38,6 +38,8 @@ bench: setup root
 
 # The tests of the page and the bench drive it. Ubuntu has it as a snap only.
 check pictures bench: PACKAGES += chromium fonts-dejavu-core
+# A kernel that has quotas, for the test of limits.disk. Debian has it, for x86.
+check: PACKAGES += user-mode-linux
 check: setup root
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .

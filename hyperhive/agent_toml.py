@@ -45,6 +45,7 @@ class Agent:
     allow: tuple[str, ...]
     send_to: tuple[str, ...]
     limits: dict[str, str]  # unit settings, as systemd spells them
+    disk: str | None  # how much of it what the agent writes may take
     mcp: dict[str, Server]
     egress: tuple[str, ...]
     root: str | None  # below /var/lib/machines, whose /usr it gets in the place of the host's
@@ -77,9 +78,14 @@ def variables(value: Any) -> bool:
     )
 
 
-def memory(value: Any) -> bool:
-    found = re.fullmatch(r"([1-9][0-9]{0,14})([KMGT]?)", value) if isinstance(value, str) else None
-    return found is not None and 64 * 2**20 <= int(found[1]) * MEMORY[found[2]] <= 2**40
+def size(value: Any) -> bool:
+    spelt = isinstance(value, str) and re.fullmatch(r"[1-9][0-9]{0,14}[KMGT]?", value)
+    return bool(spelt) and 64 * 2**20 <= in_bytes(value) <= 2**40
+
+
+def in_bytes(text: str) -> int:
+    digits = text.rstrip("KMGT")
+    return int(digits) * MEMORY[text.removeprefix(digits)]
 
 
 SERVER: Schema = {
@@ -104,9 +110,10 @@ AGENT: Schema = {
         "to": listing(100, rf"operator|all|(?!system$){names.RULE}", 'agents, "operator" or "all"', ("all",))
     },
     "limits": {
-        "MemoryMax": Rule('a size from "64M" to "1T"', memory),
+        "MemoryMax": Rule('a size from "64M" to "1T"', size),
         "CPUQuota": text(r"[1-9][0-9]{0,4}%", 'a share of one core from "1%" to "99999%"'),
         "TasksMax": whole(16, 100_000, "a whole number"),
+        "disk": Rule('a size from "64M" to "1T"', size),
     },
     "mcp": Each(
         text(rf"(?!{HIVE_SERVER}$){names.RULE}", "like an agent, but not 'hive'"),
@@ -140,7 +147,8 @@ def parse(source: str, where: str = FILE) -> Agent:
         **{key: get(key) for key in ("description", "runner", "model", "linger", "turn_timeout")},
         allow=tuple(get("tools", "allow")),
         send_to=tuple(get("send", "to")),
-        limits={key: str(value) for key, value in document.get("limits", {}).items()},
+        limits={key: str(value) for key, value in document.get("limits", {}).items() if key != "disk"},
+        disk=get("limits", "disk"),
         mcp={name: server(table) for name, table in document.get("mcp", {}).items()},
         egress=tuple(get("egress", "allow")),
         root=document.get("root", {}).get("machine"),

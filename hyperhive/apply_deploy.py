@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from hyperhive import apply, apply_draft, apply_tree, apply_units, names, wire
+from hyperhive import agent_toml, apply, apply_draft, apply_tree, apply_units, names, quota, wire
 from hyperhive.apply import Places, Request
 from hyperhive.client import Client
 from hyperhive.config_tree import File
@@ -44,9 +44,10 @@ def begin(places: Places, request: Request) -> wire.Message:
 def deploy(work: Work, request: Request) -> wire.Message:
     """Every step can be done again: a run that was cut short is finished by the next one, or undone."""
     put(work.places, request)
-    bring_in_line(work, request.agent)
+    unkept = bring_in_line(work, request.agent)
     note = come_up(work, request.agent, new=is_new(work.places, request.agent))
-    return {"note": note} if note else {}
+    said = "; ".join(filter(None, (note, unkept)))
+    return {"note": said} if said else {}
 
 
 def put(places: Places, request: Request) -> None:
@@ -95,6 +96,18 @@ def describe(places: Places, name: str) -> bool:
     return cage or limits
 
 
+def limit_disk(places: Places, name: str) -> str:
+    """As the deployed files say. Gives what the operator is to know of it."""
+    here, old = places.deployed(name), sibling(places.deployed(name), "old")
+    wanted = apply.agent_in(here).disk
+    # What an administrator has set is left alone where neither config says anything.
+    if not wanted and not (apply_tree.there(old) and apply.agent_in(old).disk):
+        return ""
+    base = places.state_of(name).lstat().st_uid
+    kept = quota.limit(places.state, base, agent_toml.in_bytes(wanted) if wanted else 0)
+    return "" if kept or not wanted else quota.unkept(name)
+
+
 def renew(places: Places) -> list[str]:
     """What an earlier release wrote for its agents becomes what this one writes. Gives whose it was."""
     found = sorted(path.name for path in (places.etc / "hyperhive/agents").iterdir())
@@ -102,15 +115,20 @@ def renew(places: Places) -> list[str]:
     for name in (each for each in found if re.fullmatch(names.RULE, each)):
         try:
             renewed += [name] if describe(places, name) else []
+            if unkept := limit_disk(places, name):
+                log.warning("%s, ignoring", unkept)
         except (Problem, FileNotFoundError) as e:
             log.error("Cannot renew the units of %s: %s, ignoring", name, e)
     return renewed
 
 
-def bring_in_line(work: Work, name: str) -> None:
+def bring_in_line(work: Work, name: str) -> str:
+    """Gives what of it this host cannot do."""
     describe(work.places, name)
+    unkept = limit_disk(work.places, name)
     apply_units.enable(work.units, name)
     apply_units.reload(work.units, name, wanted=True)
+    return unkept
 
 
 def come_up(work: Work, name: str, *, new: bool) -> str:
@@ -161,5 +179,7 @@ def take_down(work: Work, name: str) -> None:
     with suppress(OSError):  # an admin has drop-ins of their own there
         places.drop_in(name).parent.rmdir()
     apply_units.reload(units, name, wanted=False)
+    if (base := apply.owner(places.state_of(name))) is not None:
+        quota.limit(places.state, base, 0)  # before its uids can be another's
     for folder in (sibling(places.deployed(name), "old"), places.deployed(name)):
         apply_tree.remove(folder)

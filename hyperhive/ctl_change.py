@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any
 
-from hyperhive import ctl_gate, ctl_text, starter
+from hyperhive import ctl_disk, ctl_gate, ctl_text, starter
 from hyperhive.client import Client
 from hyperhive.ctl_text import MISSING, Column, age, clock, counted, line
 from hyperhive.ctl_verb import Verb, connect, number, read
@@ -294,20 +294,24 @@ def size(count: int | None) -> str:
 
 def doctor(args: argparse.Namespace) -> int:
     with connect() as client:
-        checks = [*client.call("doctor")["checks"], ctl_gate.check()]
+        checks = [*client.call("doctor")["checks"], ctl_disk.check(), ctl_gate.check()]
     if args.json:
         ctl_text.print_json(checks)
     for check in () if args.json else checks:
         print(f"{check['name']}: " + ("sound" if check["ok"] else "NOT SOUND") + in_numbers(check))
         for text in (*check["wrong"], *check.get("most", ())):
             print(f"  {line(text)}")
+        for use in check.get("uses", ()):
+            print(f"  {use['agent']}: {size(use['used'])} of {size(use['limit'])}")
     return 0 if all(check["ok"] for check in checks) else 1
 
 
 def in_numbers(check: Message) -> str:
     if "refused" in check:
         return f", {counted(check['refused'], 'connection')} refused in 24 hours: {ctl_gate.HOW}"
+    if "limited" in check:
+        return f", {counted(check['limited'], 'agent')} with limits.disk"
     if "free" in check:
-        quota = "" if check["quota"] else ", and no quota keeps an agent from all of it"
+        quota = "" if check["quota"] else ", and no quota can keep an agent from all of it"
         return f", {size(check['free'])} of {size(check['size'])} free{quota}"
     return f", {counted(check['entries'], 'request step')}" if check["ok"] else ""

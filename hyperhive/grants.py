@@ -35,6 +35,7 @@ def changes(old: Agent | None, new: Agent) -> list[Change]:
         *reach("write to", who(before.send_to), who(new.send_to), "everybody"),
         *reach("reach", {*before.egress}, {*new.egress}, "everything"),
         *limits(before.limits, new.limits),
+        *disk(before.disk, new.disk),
         *root(before, new),
         *plain(before, new),
     ]
@@ -117,6 +118,12 @@ def limits(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Change]:
         if before != after:
             text = f"{key} is {new.get(key, 'without a limit')}, was {old.get(key, 'without a limit')}"
             yield Change(text, MORE if after > before else LESS)
+
+
+def disk(old: str | None, new: str | None) -> Iterator[Change]:
+    if amount(old) != amount(new):
+        text = f"may use {new or 'all'} of the disk, was {old or 'without a limit'}"
+        yield Change(text, MORE if amount(new) > amount(old) else LESS)
 
 
 def root(old: Agent, new: Agent) -> Iterator[Change]:

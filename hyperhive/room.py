@@ -6,7 +6,7 @@ from pathlib import Path
 from hyperhive import wire
 
 LEAST = 0.05  # of the file system, that is to be free
-QUOTAS = frozenset("quota usrquota uquota prjquota pquota grpquota gquota".split())
+QUOTAS = frozenset("quota usrquota uquota".split())
 
 
 def check(folder: Path) -> wire.Message:
@@ -18,7 +18,7 @@ def check(folder: Path) -> wire.Message:
 
 
 def has_quota(folder: Path) -> bool:
-    """Whether the file system counts what each user has: whether a limit is set is setquota(8)'s to tell."""
+    """Whether the file system can hold a user to a limit, as its mount options say."""
     device = folder.stat().st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
     lines = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]

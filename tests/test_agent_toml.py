@@ -27,6 +27,7 @@ to = ["bob", "operator"]
 [limits]
 MemoryMax = "2G"
 CPUQuota = "150%"
+disk = "5G"
 TasksMax = 200
 
 [mcp.tickets]
@@ -56,6 +57,7 @@ def test_every_key_arrives() -> None:
         allow=("Read", "Bash(git *)"),
         send_to=("bob", "operator"),
         limits={"MemoryMax": "2G", "CPUQuota": "150%", "TasksMax": "200"},
+        disk="5G",
         mcp={
             "tickets": Server("bin/tickets", ("--all", ""), {"LEVEL": "3"}, ("search",)),
             "maps": Server("maps", (), {}, ()),
@@ -101,6 +103,8 @@ BAD = [
     ("[limits]\nMemoryMax = '1M'", 2, "limits.MemoryMax"),
     ("[limits]\nMemoryMax = '2T'", 2, "limits.MemoryMax"),
     ("[limits]\nCPUQuota = '50'", 2, "limits.CPUQuota"),
+    ("[limits]\ndisk = '63M'", 2, "limits.disk"),
+    ("[limits]\ndisk = 5", 2, "limits.disk"),
     ("[limits]\nBindPaths = '/'", 2, "limits.BindPaths"),
     ("x = 1\nlimits = { BindPaths = '/' }", 1, "x"),
     ("linger = 5\nlimits = { BindPaths = '/' }", 2, "limits.BindPaths"),
@@ -181,7 +185,7 @@ def test_what_is_meant_to_take_long() -> None:
 def test_a_program_that_is_named_must_be_in_the_config() -> None:
     agent_toml.check_config({"bin/mine": True, "bin/tickets": True}, GOOD)
     with pytest.raises(
-        Problem, match=r"^agent.toml:20: 'mcp.tickets.command' names bin/tickets, which is not in"
+        Problem, match=r"^agent.toml:21: 'mcp.tickets.command' names bin/tickets, which is not in"
     ):
         agent_toml.check_config({"bin/mine": True}, GOOD)
     with pytest.raises(Problem, match=r"^agent.toml:3: 'runner' names bin/mine, which is not executable"):

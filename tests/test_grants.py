@@ -75,6 +75,9 @@ CASES = [
     ("[limits]\nMemoryMax = '1G'", "[limits]\nMemoryMax = '1024M'", []),
     ("[limits]\nMemoryMax = '2G'", "[limits]\nMemoryMax = '1T'", [("MemoryMax is 1T, was 2G", MORE)]),
     ("[limits]\nCPUQuota = '200%'", "[limits]\nCPUQuota = '50%'", [("CPUQuota is 50%, was 200%", LESS)]),
+    ("", "[limits]\ndisk = '5G'", [("may use 5G of the disk, was without a limit", LESS)]),
+    ("[limits]\ndisk = '5G'", "", [("may use all of the disk, was 5G", MORE)]),
+    ("[limits]\ndisk = '1G'", "[limits]\ndisk = '1024M'", []),
     ("", "runner = 'exec:mine'", [("bin/mine runs its turns, which the rules for tools do not bind", MORE)]),
     ("runner = 'exec:mine'", "", [("claude runs its turns", LESS)]),
     (

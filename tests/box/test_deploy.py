@@ -2,6 +2,7 @@
 
 import pytest
 
+from hyperhive import quota
 from hyperhive.problem import Problem
 from tests.box.changes import approved, ask, base, change, do, outcome, propose
 from tests.box.crew import ALLOW, DONE, Crew, Watch
@@ -254,3 +255,16 @@ def test_a_name_leads_nowhere(crew: Crew, op: str, name: str) -> None:
         crew.call(op, agent=name, **fields)
     assert caught.value.code == "bad-name"
     assert sorted(path.name for path in (crew.root / "var/lib/hyperhive/agents").iterdir()) == before
+
+
+def test_a_limit_of_the_disk_that_cannot_be_kept_is_told(crew: Crew) -> None:
+    """The box has no quotas; tests/test_quota.py has."""
+    unkept = quota.unkept("dan")
+    born = do(crew, "spawn", agent="dan", toml='[limits]\ndisk = "5G"\n')
+    assert (born["state"], born["message"]) == ("deployed", unkept)
+    crew.run("systemctl", "restart", "hive-renew.service")
+    assert f"{unkept}, ignoring" in crew.run("journalctl", "--unit=hive-renew").stdout
+    doctor = crew.run("hivectl", "doctor", check=False)
+    assert doctor.returncode == 1
+    assert f"disk limits: NOT SOUND, 1 agent with limits.disk\n  {unkept}\n" in doctor.stdout
+    assert do(crew, "destroy", agent="dan")["state"] == "deployed"

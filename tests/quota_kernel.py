@@ -1,0 +1,110 @@
+"""The first program of a kernel that has quotas: the agents ada, held to 64 MB, and bob fill its disk."""
+
+import ctypes
+import json
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from hyperhive import apply, apply_deploy, ctl_disk, quota
+from tests.hive import ROOT
+
+SIZE = 64 * 2**20
+DISK = Path("/mnt/disk")
+PLACES = apply.Places(DISK / "state", DISK / "etc", DISK / "share", DISK / "system.sock")
+HELD = '[limits]\ndisk = "64M"\n'
+FINIT_MODULE = 313  # x86_64
+POWER_OFF = 0x4321FEDC
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def prepare() -> None:
+    subprocess.run(["mount", "-t", "proc", "proc", "/proc"], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/mnt"], check=True)
+    DISK.mkdir()
+    os.mknod("/mnt/device", 0o60600, os.makedev(98, 16))
+    for name in ("quota_tree", "quota_v2"):
+        [module] = Path("/usr/lib/uml/modules").glob(f"*/kernel/fs/quota/{name}.ko")
+        with module.open("rb") as file:
+            if libc.syscall(FINIT_MODULE, file.fileno(), b"", 0) < 0:
+                raise OSError(ctypes.get_errno(), name)
+    mount("usrquota")
+    for folder in ("state/agents", "state/homes", "etc/ssl/certs", "etc/hyperhive/agents", "share/cage"):
+        (DISK / folder).mkdir(parents=True)
+    (DISK / "share/cage/etc").symlink_to(ROOT / "units/cage/etc")
+
+
+def mount(options: str) -> None:
+    subprocess.run(["mount", "-t", "ext4", "-o", options, "/mnt/device", DISK], check=True)
+
+
+def deploy(name: str, number: int, toml: str) -> str:
+    """All of it but what systemd does. Gives what the operator is told."""
+    files = {"agent.toml": toml}
+    request = apply.Request(number, "deploy", name, files, frozenset(), "", "c0ffee", 1)
+    apply_deploy.begin(PLACES, request)
+    apply_deploy.put(PLACES, request)
+    apply_deploy.describe(PLACES, name)
+    return apply_deploy.limit_disk(PLACES, name)
+
+
+def as_agent(name: str, does: Callable[[Path], Iterator[int]]) -> list[Any]:
+    """How far it came, and what stopped it, in a process of the agent's first uid."""
+    read, write = os.pipe()
+    if not os.fork():
+        base, count, said = PLACES.state_of(name).stat().st_uid, 0, ""
+        os.setresgid(base, base, base)
+        os.setresuid(base, base, base)
+        try:
+            for step in does(PLACES.state_of(name)):
+                count = step
+        except OSError as e:
+            said = os.strerror(e.errno or 0)
+        os.write(write, json.dumps([count, said]).encode())
+        os._exit(0)
+    os.wait()
+    result: list[Any] = json.loads(os.read(read, 1000))
+    return result
+
+
+def fill(folder: Path) -> Iterator[int]:
+    with (folder / "fill").open("wb", buffering=0) as file:
+        while file.tell() < SIZE + 2**20:
+            file.write(bytes(2**16))
+            yield file.tell()
+
+
+def litter(folder: Path) -> Iterator[int]:
+    (folder / "fill").unlink()
+    for count in range(SIZE // quota.PER_FILE + 10):
+        (folder / f"{count}").touch()
+        yield count
+
+
+def story() -> dict[str, Any]:
+    prepare()
+    found: dict[str, Any] = {"told": [deploy("ada", 1, HELD), deploy("bob", 2, "")]}
+    found["ada fills"] = as_agent("ada", fill)
+    found["bob fills"] = as_agent("bob", fill)
+    found["doctor"] = ctl_disk.check(PLACES.state, PLACES.etc / "hyperhive/agents")
+    found["ada litters"] = as_agent("ada", litter)
+    found["lifted"] = [deploy("ada", 3, ""), as_agent("ada", fill)]
+    subprocess.run(["umount", DISK], check=True)
+    mount("defaults")
+    found["counted only"] = deploy("ada", 4, HELD)
+    found["doctor then"] = ctl_disk.check(PLACES.state, PLACES.etc / "hyperhive/agents")
+    return found
+
+
+if __name__ == "__main__":
+    try:
+        print(f"FOUND {json.dumps(story())}", flush=True)
+    except Exception:
+        traceback.print_exc(file=sys.stdout)
+    sys.stdout.flush()
+    libc.reboot(POWER_OFF)
