@@ -108,6 +108,12 @@ def limit_disk(places: Places, name: str) -> str:
     return "" if kept or not wanted else quota.unkept(name)
 
 
+def lift_disk(places: Places, name: str) -> None:
+    """Before its uids can be another's."""
+    if (base := apply.owner(places.state_of(name))) is not None:
+        quota.limit(places.state, base, 0)
+
+
 def renew(places: Places) -> list[str]:
     """What an earlier release wrote for its agents becomes what this one writes. Gives whose it was."""
     found = sorted(path.name for path in (places.etc / "hyperhive/agents").iterdir())
@@ -179,7 +185,6 @@ def take_down(work: Work, name: str) -> None:
     with suppress(OSError):  # an admin has drop-ins of their own there
         places.drop_in(name).parent.rmdir()
     apply_units.reload(units, name, wanted=False)
-    if (base := apply.owner(places.state_of(name))) is not None:
-        quota.limit(places.state, base, 0)  # before its uids can be another's
+    lift_disk(places, name)
     for folder in (sibling(places.deployed(name), "old"), places.deployed(name)):
         apply_tree.remove(folder)

@@ -18,6 +18,7 @@ DISK = Path("/mnt/disk")
 PLACES = apply.Places(DISK / "state", DISK / "etc", DISK / "share", DISK / "system.sock")
 HELD = '[limits]\ndisk = "64M"\n'
 FINIT_MODULE = 313  # x86_64
+CLONE_NEWUSER = 0x10000000
 POWER_OFF = 0x4321FEDC
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -54,12 +55,14 @@ def deploy(name: str, number: int, toml: str) -> str:
 
 
 def as_agent(name: str, does: Callable[[Path], Iterator[int]]) -> list[Any]:
-    """How far it came, and what stopped it, in a process of the agent's first uid."""
+    """How far it came, and what stopped it, as a cage's root: in the agent's uid and a namespace of its own."""
     read, write = os.pipe()
     if not os.fork():
         base, count, said = PLACES.state_of(name).stat().st_uid, 0, ""
         os.setresgid(base, base, base)
         os.setresuid(base, base, base)
+        if libc.unshare(CLONE_NEWUSER) < 0:
+            raise OSError(ctypes.get_errno(), "unshare")
         try:
             for step in does(PLACES.state_of(name)):
                 count = step
@@ -94,9 +97,12 @@ def story() -> dict[str, Any]:
     found["doctor"] = ctl_disk.check(PLACES.state, PLACES.etc / "hyperhive/agents")
     found["ada litters"] = as_agent("ada", litter)
     found["lifted"] = [deploy("ada", 3, ""), as_agent("ada", fill)]
+    deploy("ada", 4, HELD)
+    apply_deploy.lift_disk(PLACES, "ada")
+    found["destroyed"] = quota.use(PLACES.state, PLACES.state_of("ada").stat().st_uid).limit
     subprocess.run(["umount", DISK], check=True)
     mount("defaults")
-    found["counted only"] = deploy("ada", 4, HELD)
+    found["counted only"] = deploy("ada", 5, HELD)
     found["doctor then"] = ctl_disk.check(PLACES.state, PLACES.etc / "hyperhive/agents")
     return found
 

@@ -51,8 +51,9 @@ def test_files_are_counted_too(found: dict[str, Any]) -> None:
     assert 4000 < count < 4096
 
 
-def test_a_config_without_the_limit_lifts_it(found: dict[str, Any]) -> None:
+def test_a_config_without_the_limit_lifts_it_as_does_destroy(found: dict[str, Any]) -> None:
     assert found["lifted"] == ["", [65 * 2**20, ""]]
+    assert found["destroyed"] == 0
 
 
 def test_doctor_says_who_uses_how_much(found: dict[str, Any]) -> None:
