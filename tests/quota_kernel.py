@@ -55,7 +55,7 @@ def deploy(name: str, number: int, toml: str) -> str:
 
 
 def as_agent(name: str, does: Callable[[Path], Iterator[int]]) -> list[Any]:
-    """How far it came, and what stopped it, as a cage's root: in the agent's uid and a namespace of its own."""
+    """How far it came, and what stopped it, as a cage's root: the agent's uid in a namespace of its own."""
     read, write = os.pipe()
     if not os.fork():
         base, count, said = PLACES.state_of(name).stat().st_uid, 0, ""
