@@ -193,6 +193,8 @@ def nspawn(places: Places, name: str, base: int, agent: agent_toml.Agent) -> str
         *([f"Bind={WRITABLE}/agents:/agents"] if name == names.MANAGER else []),
         # whoever writes there, the file belongs to the folder's owner
         f"Bind={WRITABLE}/shared:/shared:rootidmap",
+        # claude would take what it finds there before all else, also that no hook is to judge commands
+        "BindReadOnly=/run/hyperhive/empty:/etc/claude-code",
         *[f"BindReadOnly={path}:/etc/{path.name}" for path in own_etc],
         *[f"BindReadOnly={etc / entry}:/etc/{entry}" for entry in shared_etc],
     ]

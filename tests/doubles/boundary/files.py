@@ -42,7 +42,7 @@ def _(tries: Tries) -> None:
         tries(f"link {path}", os.symlink, "/tmp/mine", path)
     for path in ("/config", "/usr", "/run/hive", "/state", "/etc/passwd"):
         tries(f"move {path}", os.rename, path, f"{path}.away")
-    for folder in ("/", "/var", "/home", "/config", "/run/hive", "/usr/local/bin"):
+    for folder in ("/", "/var", "/home", "/config", "/etc/claude-code", "/run/hive", "/usr/local/bin"):
         tries(f"make in {folder}", os.mkdir, f"{folder}/made")
 
 
