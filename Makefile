@@ -44,7 +44,7 @@ check: setup root
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	.venv/bin/pytest --numprocesses=2 --dist=loadgroup
+	.venv/bin/pytest --numprocesses=3 --dist=loadgroup
 
 # those of the README, as the page looks now
 pictures: setup

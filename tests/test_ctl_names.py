@@ -106,9 +106,8 @@ def left(here: Hive) -> list[object]:
     operator = here.operator()
     lists = [operator.ask(op)[key] for op, key in (("agents", "agents"), ("approvals", "approvals"))]
     ends = operator.ask("loose_ends")["loose_ends"]
-    files = sorted(
-        str(path) for path in here.folder.parent.rglob("*") if path.suffix not in (".db-wal", ".db-shm")
-    )
+    paths = [*here.folder.parent.iterdir(), *here.folder.rglob("*")]
+    files = sorted(str(path) for path in paths if path.suffix not in (".db-wal", ".db-shm", ".db-journal"))
     return [lists, ends, operator.ask("mail")["messages"], files]
 
 

@@ -20,7 +20,7 @@ def test_a_link_signs_in_once(site: Site) -> None:
     assert "code" not in page.url
     again = site.open(f"/sign-in?code={code}", signed_in=False)
     again.get_by_role("button", name="Sign in").click()
-    expect(again.locator("main")).to_contain_text("this link was used already")
+    expect(again.locator("main")).to_contain_text("This link was used already")
     stranger = site.open("/", signed_in=False)
     expect(stranger.locator("main")).to_contain_text("hivectl url")
 
