@@ -39,7 +39,7 @@ bench: setup root
 # The tests of the page and the bench drive it. Ubuntu has it as a snap only.
 check pictures bench: PACKAGES += chromium fonts-dejavu-core
 # A kernel that has quotas, for the test of limits.disk. Debian has it, for x86.
-check: PACKAGES += user-mode-linux
+check check-long: PACKAGES += user-mode-linux
 check: setup root
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -50,7 +50,7 @@ check: setup root
 pictures: setup
 	PICTURES=$(CURDIR)/man/pictures .venv/bin/pytest tests/page -k test_pictures
 
-# hive-apply, killed at each of its steps, and 12,000 random scripts for hive-rules: too long for each check,
+# hive-apply, killed at each of its steps, 12,000 random scripts for hive-rules, a box with quotas: too long for each check,
 # and to be run after a change of them
 check-long: setup root
 	.venv/bin/pytest -m long

@@ -25,16 +25,19 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def prepare() -> None:
-    subprocess.run(["mount", "-t", "proc", "proc", "/proc"], check=True)
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/mnt"], check=True)
+    for kind, where in (("proc", "/proc"), ("tmpfs", "/mnt")):
+        subprocess.run(["mount", "-t", kind, kind, where], check=True)
     DISK.mkdir()
     os.mknod("/mnt/device", 0o60600, os.makedev(98, 16))
-    for name in ("quota_tree", "quota_v2"):
-        [module] = Path("/usr/lib/uml/modules").glob(f"*/kernel/fs/quota/{name}.ko")
+    for name in ("quota/quota_tree", "quota/quota_v2", "overlayfs/overlay"):
+        [module] = Path("/usr/lib/uml/modules").glob(f"*/kernel/fs/{name}.ko")
         with module.open("rb") as file:
             if libc.syscall(FINIT_MODULE, file.fileno(), b"", 0) < 0:
                 raise OSError(ctypes.get_errno(), name)
     mount("usrquota")
+
+
+def folders() -> None:
     for folder in ("state/agents", "state/homes", "etc/ssl/certs", "etc/hyperhive/agents", "share/cage"):
         (DISK / folder).mkdir(parents=True)
     (DISK / "share/cage/etc").symlink_to(ROOT / "units/cage/etc")
@@ -90,7 +93,7 @@ def litter(folder: Path) -> Iterator[int]:
 
 
 def story() -> dict[str, Any]:
-    prepare()
+    folders()
     found: dict[str, Any] = {"told": [deploy("ada", 1, HELD), deploy("bob", 2, "")]}
     found["ada fills"] = as_agent("ada", fill)
     found["bob fills"] = as_agent("bob", fill)
@@ -107,9 +110,35 @@ def story() -> dict[str, Any]:
     return found
 
 
+def in_a_box() -> str:
+    """The whole of it, in a box whose agents write to that disk. Gives what was to be seen."""
+    Path("/dev/shm").mkdir()
+    more = [("sysfs", "/sys"), ("cgroup2", "/sys/fs/cgroup")]
+    for kind, where in [*more, *(("tmpfs", each) for each in ("/dev/shm", "/run", "/tmp"))]:
+        subprocess.run(["mount", "-t", kind, kind, where], check=True)
+    Path("/dev/pts").mkdir()
+    subprocess.run(["mount", "-t", "devpts", "devpts", "/dev/pts"], check=True)
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    box, how = [sys.executable, f"{ROOT}/bin/hive-box"], os.environ | {"HIVE_BOX": f"{DISK}/box"}
+    subprocess.run([*box, "up"], env=how, check=True)
+    script = (ROOT / "tests/quota_box.sh").read_text()
+    command = [*box, "run", "--", "bash", "-c", script]
+    done = subprocess.run(
+        command,
+        env=how,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return done.stdout
+
+
 if __name__ == "__main__":
     try:
-        print(f"FOUND {json.dumps(story())}", flush=True)
+        prepare()
+        said = in_a_box() if sys.argv[1:] == ["box"] else story()
+        print(f"FOUND {json.dumps(said)}", flush=True)
     except Exception:
         traceback.print_exc(file=sys.stdout)
     sys.stdout.flush()

@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,24 +18,27 @@ UNKEPT = quota.unkept("ada")
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("kernel")
+    story: dict[str, Any] = boot(tmp_path_factory.mktemp("kernel"), memory=256, timeout=120)
+    return story
+
+
+def boot(folder: Path, *arguments: str, memory: int, timeout: int) -> Any:
+    """A kernel, its disk and its first program. Gives what that has found."""
     with (folder / "disk").open("wb") as disk:
-        disk.truncate(256 * 2**20)
+        disk.truncate(2**30)
     subprocess.run(["/sbin/mkfs.ext4", "-q", "-O", "quota", folder / "disk"], check=True)
     first = folder / "init"
-    first.write_text(
-        f"#!/bin/sh\ncd {ROOT}\nPATH={os.environ['PATH']} exec {sys.executable} -m tests.quota_kernel\n"
-    )
+    program = f"{sys.executable} -m tests.quota_kernel {' '.join(arguments)}"
+    first.write_text(f"#!/bin/sh\ncd {ROOT}\nPATH={os.environ['PATH']} exec {program}\n")
     first.chmod(0o755)
-    kernel = ["linux.uml", "mem=256M", "quiet", "root=/dev/root", "rootfstype=hostfs", "ro", f"init={first}"]
-    devices = [f"ubdb={folder}/disk", "con=null", "con0=null,fd:1", f"uml_dir={folder}"]
+    kernel = ["linux.uml", f"mem={memory}M", "quiet", "root=/dev/root", "rootfstype=hostfs", "ro"]
+    devices = [f"init={first}", f"ubdb={folder}/disk", "con=null", "con0=null,fd:1", f"uml_dir={folder}"]
     ran = subprocess.run(
-        [*kernel, *devices], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120
+        [*kernel, *devices], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout
     )
     lines = [line for line in ran.stdout.splitlines() if line.startswith("FOUND ")]
     assert lines, ran.stdout
-    story: dict[str, Any] = json.loads(lines[0].removeprefix("FOUND "))
-    return story
+    return json.loads(lines[0].removeprefix("FOUND "))
 
 
 def test_an_agent_is_stopped_at_its_limit_and_another_goes_on(found: dict[str, Any]) -> None:
@@ -66,3 +71,15 @@ def test_doctor_says_who_uses_how_much(found: dict[str, Any]) -> None:
 def test_a_file_system_that_only_counts_keeps_nobody_to_a_limit(found: dict[str, Any]) -> None:
     assert found["counted only"] == UNKEPT
     assert found["doctor then"] == {"name": "disk limits", "ok": False, "wrong": [UNKEPT], "limited": 1}
+
+
+@pytest.mark.long
+def test_in_a_box_a_cage_is_held_to_it_and_others_are_not(tmp_path: Path) -> None:
+    said = boot(tmp_path, "box", memory=2000, timeout=500)
+    print(said)
+    assert "Disk quota exceeded" in said
+    [size] = re.findall(r"^ada has (\d+)", said, re.M)
+    assert 60 * 2**20 < int(size) <= 64 * 2**20
+    for line in (f"bob has {70 * 2**20}", "ada shares", "bob shares", "renewed"):
+        assert f"\n{line}\n" in said
+    assert said.count("disk limits: sound, 1 agent with limits.disk\n  ada: 67.1 MB of 67.1 MB\n") == 2
