@@ -16,7 +16,7 @@ from hyperhive.approvals import Effect
 from hyperhive.changes import Changes
 from hyperhive.commit import Given, Parked, Writer
 from hyperhive.connection import Connection
-from hyperhive.live import Agent, Waiter
+from hyperhive.live import WILD_BURST, WILD_RATE, Agent, Budget, Waiter
 from hyperhive.operations_turns import ordered, run_over, switched
 from hyperhive.peers import uid_of
 from hyperhive.problem import Problem
@@ -59,6 +59,8 @@ class Broker:
         self.tools = itertools.count(1)
         self.tasks: set[asyncio.Task[Any]] = set()
         self.next_due: str | None = None
+        self.disk_low_since: str | None = None
+        self.disk_facts = Budget(WILD_BURST, WILD_RATE)
         self.sign_ins: deque[float] = deque()  # those of the last minute with a wrong code
         self.alarm = Alarm(self.due, self.ring)
         # what to do when an agent is registered (its socket is made), set by whoever serves

@@ -43,6 +43,7 @@ def agent_row(agent: Message) -> list[str]:
     if agent["last_outcome"] not in (None, "ok"):
         last += f", {agent['last_outcome']}"
     does = agent["doing"] or agent["status"] or agent["description"] or ""
+    does = ": ".join([*(each["kind"].replace("_", " ").upper() for each in agent["wild"]), does])
     mail = str(agent["waiting"] + agent["leased"])
     return [agent["name"], agent["state"], mail, str(agent["turns"]), last, line(does)]
 
@@ -112,6 +113,9 @@ def status(about: Message, agents: list[Message]) -> None:
     for agent in sorted(waiting, key=lambda a: -int(a["waiting"]))[:10]:
         waits = "waits" if agent["waiting"] == 1 else "wait"
         print(f"{counted(agent['waiting'], 'message')} {waits} for {agent['name']} ({agent['state']})")
+    for each in about["wild"]:
+        print(f"{each['text']}, since {clock(each['since'])}. What to do:")
+        print(f"  {each['do']}")
     for agent in agents:
         if agent["state"] == "quarantined":
             unit = f"hive-agent@{agent['name']}"
@@ -136,6 +140,7 @@ def agent(shown: Message) -> None:
     if denied := about["denied"]:
         newest = f"the newest: {line(denied['part'])} (hivectl denials {about['name']})"
         rows.insert(7, ("denied", f"{counted(denied['commands'], 'command')}, {newest}"))
+    rows += [("wild", f"{each['text']}, since {clock(each['since'])}") for each in about["wild"]]
     print_pairs(rows)
     if shown["recent_runs"]:
         print()
@@ -193,6 +198,8 @@ def event(event: Message) -> str:
             return f"{event['unit']}: {event['event']}"
         case "command_denied":
             return f"{event['agent']} may not run {event['program'] or 'a command'}: {event['kind']}"
+        case "wild":
+            return f"{event['text']}{': this is over' if event['over'] else ''}"
         case "spawned":
             return f"{event['agent']} was created"
         case "approval":

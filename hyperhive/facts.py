@@ -30,6 +30,10 @@ IDS = {
     "stopped": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a123",
     "quarantined": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a124",
     "container_crash": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a125",
+    "mail_flood": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a180",
+    "log_flood": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a181",
+    "many_calls": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a182",
+    "disk_low": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a183",
     "signed_in": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a140",
     "signed_out": "0b6f3f1c7c7e4c35a3c9b1d8b8e3a141",
 }

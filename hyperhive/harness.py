@@ -347,7 +347,7 @@ class Harness:
     def show(self, this: turn.Turn, doing: str, **more: Any) -> None:
         tell_systemd(f"STATUS=turn {this.number}: {doing}")
         try:
-            self.news.call("progress", number=this.number, text=doing, **more)
+            self.news.call("progress", number=this.number, text=doing, tool_calls=this.tools.total(), **more)
         except Problem as e:
             print(f"Cannot tell the broker what the turn does: {e}, ignoring", file=sys.stderr)
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 
 from hyperhive.connection import Connection
 from hyperhive.store import Row
+from hyperhive.wild import Flag
 
 EVENTS_BURST = 4 * 1024 * 1024  # bytes of turn events at once,
 EVENTS_RATE = 256 * 1024  # and in a second, from one agent
 DENIALS_BURST, DENIALS_RATE = 30, 1  # the same of commands that its rules did not allow
+WILD_BURST, WILD_RATE = 6, 1 / 60  # and of entries in the journal that say it has gone wild
 
 
 @dataclass(eq=False)
@@ -24,7 +26,7 @@ class Budget:
     """How much an agent may still report now."""
 
     most: int
-    rate: int  # in a second
+    rate: float  # in a second
     left: float = field(init=False)
     at: float = field(default_factory=time.monotonic)
 
@@ -56,6 +58,8 @@ class Agent:
     ears: set[Connection] = field(default_factory=set)  # hear of what is meant for the turn that runs
     budget: Budget = field(default_factory=lambda: Budget(EVENTS_BURST, EVENTS_RATE))
     denials: Budget = field(default_factory=lambda: Budget(DENIALS_BURST, DENIALS_RATE))
+    wild: dict[str, Flag] = field(default_factory=dict)  # by kind; some may be over
+    wild_facts: Budget = field(default_factory=lambda: Budget(WILD_BURST, WILD_RATE))
     waiters: list[Waiter] = field(default_factory=list)
     releasing: asyncio.Task[None] | None = None
     connections: set[Connection] = field(default_factory=set)

@@ -26,6 +26,7 @@ from hyperhive import (
     replies,
     runs,
     snapshot,
+    wild,
     wire,
 )
 from hyperhive.problem import Problem
@@ -115,7 +116,12 @@ async def send(broker: Broker, connection: Connection, message: wire.Message) ->
     )
     key = wire.get_text(message, "key", replies.KEY_MAX) if "key" in message else None
     recipients = addressees(broker, connection.who, to)
-    ids, ahead = await broker.send(connection.who, recipients, body, in_reply_to, key)
+    try:
+        ids, ahead = await broker.send(connection.who, recipients, body, in_reply_to, key)
+    except Problem as e:
+        if e.code == "queue-full" and (agent := broker.agents.get(connection.who)):
+            wild.flag(broker, agent, "mail_flood", broker.store.undelivered[agent.name])
+        raise
     return {"ids": ids, "ahead": ahead}
 
 
@@ -208,9 +214,9 @@ async def status(broker: Broker, connection: Connection, message: wire.Message) 
     about = {"version": wire.RELEASE, "pid": os.getpid(), "started_at": broker.started_at}
     awake = sum(agent.run is not None for agent in broker.agents.values())
     inbox = broker.store.queued[names.OPERATOR]
-    return (
-        about | {"agents": len(broker.agents), "awake": awake, "inbox": inbox, "pending": pending} | counts
-    )
+    seen = [each for agent in broker.agents.values() for each in wild.of_agent(broker, agent)]
+    about |= {"agents": len(broker.agents), "awake": awake, "inbox": inbox, "pending": pending}
+    return about | counts | {"wild": wild.disk(broker) + seen}
 
 
 async def agents(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:

@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from hyperhive import drain, ends, facts, models, names, notes, orders, replies, wire
+from hyperhive import drain, ends, facts, models, names, notes, orders, replies, wild, wire
 from hyperhive.problem import Problem
 from hyperhive.settings import MODEL
 from hyperhive.stats import EVENTS_MAX
@@ -133,8 +133,11 @@ async def progress(broker: Broker, connection: Connection, message: wire.Message
     number = wire.get_int(message, "number", 1, 2**53)
     agent.doing = wire.get_text(message, "text", 800)[:200]
     model = wire.get_text(message, "model", 200) if message.get("model") else None
+    calls = wire.get_int(message, "tool_calls", 0, 2**53, 0)
     if agent.run:
         agent.turn = number
+        if calls > wild.CALLS_MAX:
+            wild.flag(broker, agent, "many_calls", calls, number)
     broker.publish("progress", agent=agent.name, number=number, text=agent.doing)
     if model and model != agent.using:
         agent.using = model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from hyperhive import drain, facts, runs, wire
+from hyperhive import drain, facts, runs, wild, wire
 from hyperhive.problem import Problem
 
 if TYPE_CHECKING:
@@ -107,4 +107,13 @@ async def runs_open(broker: Broker, connection: Connection, message: wire.Messag
     return await broker.writer.do(lambda: runs.open_runs(broker.store))
 
 
-SYSTEM = {"event": event, "runs": runs_open}
+async def suppressed(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
+    agent = broker.agents.get(wire.get_text(message, "agent", 64))
+    lines = wire.get_int(message, "lines", 1, 2**53)
+    if agent:
+        before = wild.standing(broker, agent, "log_flood")
+        wild.flag(broker, agent, "log_flood", lines + (before.count if before else 0))
+    return {}
+
+
+SYSTEM = {"event": event, "runs": runs_open, "suppressed": suppressed}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from hyperhive import facts, overview, sessions, wire
+from hyperhive import facts, overview, sessions, wild, wire
 from hyperhive.problem import Problem
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ async def sign_out(broker: Broker, connection: Connection, message: wire.Message
 
 
 async def state(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
-    return await broker.writer.do(lambda: overview.look(broker))
+    low = wild.disk(broker)
+    return await broker.writer.do(lambda: overview.look(broker, low))
 
 
 OPERATOR = {

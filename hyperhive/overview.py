@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from hyperhive import approvals, denials, ends, models, names, outcomes, wire
+from hyperhive import approvals, denials, ends, models, names, outcomes, wild, wire
 from hyperhive.clip import clipped
 from hyperhive.store import QUEUED, Row, Store, now
 
@@ -18,7 +18,7 @@ WAITING_MAX = 100  # of each kind
 ENDED = {"stopped": "paused", "quarantined": "quarantined"}  # how the run of an agent's socket unit ended
 
 
-def look(broker: Broker) -> Row:
+def look(broker: Broker, low: list[Row]) -> Row:
     store = broker.store
     agents = [agent(broker, row) for row in store.agents_with_mail() if row["name"] in broker.agents]
     waiting_requests, open_questions = requests(store), asked(store)
@@ -39,7 +39,7 @@ def look(broker: Broker) -> Row:
         },
         "mail": [clipped(row) for row in store.mail(None, None, 2**63 - 1, NEWEST)],
         "dead": [clipped(row) for row in store.mail(None, "dead", 2**63 - 1, NEWEST)],
-        "waiting": waiting(store, agents, waiting_requests, open_questions),
+        "waiting": waiting(store, agents, waiting_requests, open_questions, low),
     }
 
 
@@ -49,6 +49,7 @@ def agent(broker: Broker, row: Row) -> Row:
     row["send_to"] = json.loads(row["send_to"])
     row |= {"awake": live.run is not None, "doing": live.doing, "waiting": broker.store.queued[live.name]}
     status = models.status(broker.store, live.name, broker.default_model, live.using)
+    row["wild"] = wild.of_agent(broker, live)
     row["denied"] = denials.of_agent(broker.store, live.name)
     return row | {"state": state(broker, row), "model_status": status}
 
@@ -87,7 +88,9 @@ def asked(store: Store) -> list[Row]:
 # what waits for a person
 
 
-def waiting(store: Store, agents: list[Row], pending: list[Row], questions: list[Row]) -> list[Row]:
+def waiting(
+    store: Store, agents: list[Row], pending: list[Row], questions: list[Row], low: list[Row]
+) -> list[Row]:
     """Oldest first."""
     found = [
         waits("approval", row["id"], row["agent"], row["requested_at"], f"{row['kind']} of {row['agent']}")
@@ -105,12 +108,19 @@ def waiting(store: Store, agents: list[Row], pending: list[Row], questions: list
         if row["last_outcome"] == "auth-failed":
             text = f"{row['name']} cannot log in at the model"
             found.append(waits("login", 0, row["name"], row["last_turn_at"], text))
+        found += [gone_wild(each, row["name"]) for each in row["wild"]]
+    found += [gone_wild(each, "") for each in low]
     return sorted(found, key=lambda each: str(each["since"]))
 
 
 def waits(kind: str, number: int, agent: str, since: str | None, title: str) -> Row:
     title = " ".join(title[: 4 * TITLE_MAX].split())
-    return {"kind": kind, "id": number, "agent": agent, "since": since or now(), "title": title[:TITLE_MAX]}
+    about = {"kind": kind, "id": number, "agent": agent, "since": since or now()}
+    return about | {"title": title[:TITLE_MAX], "do": None}
+
+
+def gone_wild(each: Row, agent: str) -> Row:
+    return waits(each["kind"], 0, agent, each["since"], each["text"]) | {"do": each["do"]}
 
 
 def unread(store: Store) -> list[Row]:

@@ -10,11 +10,21 @@ QUOTAS = frozenset("quota usrquota uquota".split())
 
 
 def check(folder: Path) -> wire.Message:
-    about = os.statvfs(folder)
-    size, free = about.f_blocks * about.f_frsize, about.f_bavail * about.f_frsize
-    wrong = [] if free >= LEAST * size else [f"less than {LEAST:.0%} of the file system of {folder} is free"]
+    size, free = measure(folder)
+    wrong = [text] if (text := scarce(folder, LEAST)) else []
     found = {"name": "room on the disk", "ok": not wrong, "wrong": wrong}
     return found | {"size": size, "free": free, "quota": has_quota(folder)}
+
+
+def measure(folder: Path) -> tuple[int, int]:
+    about = os.statvfs(folder)
+    return about.f_blocks * about.f_frsize, about.f_bavail * about.f_frsize
+
+
+def scarce(folder: Path, least: float) -> str:
+    """What is wrong, or ''."""
+    size, free = measure(folder)
+    return "" if free >= least * size else f"less than {least:.0%} of the file system of {folder} is free"
 
 
 def has_quota(folder: Path) -> bool:

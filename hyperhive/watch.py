@@ -99,6 +99,7 @@ class Watcher:
         self.seen: dict[str, Seen] = {}
         self.told: deque[str] = deque(maxlen=1000)  # runs that have ended; the broker knows them all
         self.changes = Changes()
+        self.drops = watch_journal.drops()
 
     # what systemd says
 
@@ -132,6 +133,8 @@ class Watcher:
         while True:
             self.bus.process()
             self.look()
+            for agent, lines in watch_journal.dropped(self.drops):
+                self.broker.call("suppressed", agent=agent, lines=lines)
             self.bus.wait(WAIT_USEC)  # returns at once while messages are queued
             notify("WATCHDOG=1")
 

@@ -1,5 +1,6 @@
 """Why a run of a unit ended, from what systemd itself wrote into the journal."""
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ EXITED = "98e322203f7a4ed290d09fe03c09fe15"  # only where the status is a failur
 FAILED = "d9b373ed55a64feb8242e02dbe79a49c"
 SUCCEEDED = "7ad2d189f7e94e70a38c781354912448"
 OF_INTEREST = frozenset({STOPPING, STOPPED, EXITED, FAILED, SUCCEEDED})
+
+SUPPRESSED = "a596d6fe7bfa4994828e72309e95d61e"  # journald's own: a unit wrote more than is kept
 
 LINES = 20
 LINE_MAX = 500  # characters of a line that is handed on
@@ -129,6 +132,24 @@ def ended_since(seconds: float) -> Iterator[tuple[str, str]]:
         for entry in reader:
             if "UNIT" in entry and "INVOCATION_ID" in entry:
                 yield entry["UNIT"], invocation_in(entry)
+
+
+def drops() -> journal.Reader:
+    """What journald says, from now on, of units that write more than it takes. It is journald's, as no other
+    can be a driver; and said when the unit writes again, after its LogRateLimitIntervalSec=."""
+    reader = journal.Reader()
+    reader.add_match("_TRANSPORT=driver", f"MESSAGE_ID={SUPPRESSED}")
+    reader.seek_realtime(time.time())
+    return reader
+
+
+def dropped(reader: journal.Reader) -> Iterator[tuple[str, int]]:
+    """Of which agent how many lines, since it was asked last."""
+    reader.process()
+    for entry in reader:
+        said = re.fullmatch(r"Suppressed (\d+) messages from hive-agent@(.+)\.service", text(entry))
+        if said:
+            yield said[2], int(said[1])
 
 
 def invocation_in(entry: Entry) -> str:

@@ -160,6 +160,8 @@ def anchor(waits: Message) -> str:
         return f"/#{kind}-{waits['id']}"
     if kind in ("mail", "dead"):
         return f"/#{'inbox' if kind == 'mail' else 'dead'}"
+    if waits["do"]:
+        return f"/agent/{waits['agent']}" if waits["agent"] else "/#waiting"
     return f"/agent/{waits['agent']}#crashes"
 
 

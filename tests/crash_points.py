@@ -17,7 +17,7 @@ MODULES = (
     " models notes operations operations_change operations_denials operations_ends operations_stats"
     " operations_turns operations_watch operations_web orders outcomes overview proposals replies"
     " registries repository runs schema serving sessions snapshot stats stats_read stats_schema store"
-    " telemetry wake"
+    " telemetry wake wild"
 ).split()
 # What such a call is called: the database, the writer's thread, who waits for it, sockets, files, systemd.
 CALLS = frozenset(

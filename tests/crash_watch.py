@@ -25,6 +25,7 @@ def ends_of_runs(w: World) -> None:
     w.look_at_fifos()
     told(w, "container_crash", AGENT, run, **CRASH)
     assert w.ok("system", "runs")["open"] == []
+    w.ok("system", "suppressed", agent="bob", lines=9)
     told(w, "container_crash", AGENT, 1, **CRASH)  # a run that was never seen alive
     told(w, "stopped", AGENT, 2)
     told(w, "started", SOCKET, 3)

@@ -81,7 +81,8 @@ def mail(tour: Tour) -> None:
     tour.ok("ada", "ack")
     tour.ok("ada", "shown", ids=[first])
     tour.ok("ada", "set_status", status="busy")
-    tour.ok("ada", "progress", number=1, text="Bash")
+    tour.ok("ada", "progress", number=1, text="Bash", tool_calls=1001)
+    tour.ok("operator", "status")
     tour.ok("operator", "show", agent="ada")
     tour.ok("operator", "mail", agent="ada")
     read = tour.ok("operator", "inbox", unread=True)["messages"][0]["id"]
@@ -182,6 +183,7 @@ def runs(tour: Tour) -> None:
     died = {"result": "signal", "signal": "SIGKILL", "restarts": 0, "restarted": True, "log": ["argh"]}
     told("started", agent, tour.runs["bob"])
     tour.ok("system", "runs")
+    tour.ok("system", "suppressed", agent="bob", lines=9)
     tour.ok("operator", "send", to="bob", body="in flight")
     tour.recv("bob")
     told("container_crash", agent, tour.runs["bob"], **died)

@@ -18,6 +18,9 @@
 % end
 </dd>
 <dt>Writes to</dt><dd>{{"everybody" if "all" in agent["send_to"] else ", ".join(agent["send_to"]) or "nobody"}}</dd>
+% for each in agent["wild"]:
+<dt>Gone wild</dt><dd><span class="bad">{{each["text"]}}</span> since <time datetime="{{each["since"]}}">{{age(each["since"])}} ago</time>. To stop it: <code>{{each["do"]}}</code></dd>
+% end
 <dt>Mail</dt><dd>{{agent["waiting"]}} queued, {{agent["leased"]}} in a turn</dd>
 <dt>Turns</dt><dd>{{agent["turns"]}}\\
 % if agent["last_turn_at"]:

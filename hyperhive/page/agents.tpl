@@ -8,7 +8,11 @@
 % mail = agent["waiting"] + agent["leased"]
 <li id="agent-{{agent["name"]}}">
 <h3><a href="/agent/{{agent["name"]}}">{{agent["name"]}}</a></h3>
-<div><span class="pill {{show.look(agent["state"])}}" data-state="{{agent["name"]}}" data-word="{{agent["state"]}}">{{agent["state"]}}</span></div>
+<div><span class="pill {{show.look(agent["state"])}}" data-state="{{agent["name"]}}" data-word="{{agent["state"]}}">{{agent["state"]}}</span>\\
+% for each in agent["wild"]:
+ <span class="pill bad" title="{{each["text"]}}">{{each["kind"].replace("_", " ")}}</span>\\
+% end
+</div>
 <div><span class="doing" data-doing="{{agent["name"]}}">{{agent["doing"] or agent["status"] or agent["description"] or ""}}</span></div>
 <div class="small calm">{{agent["model_status"]["next"]}}{{" (queued)" if show.queued(agent["model_status"]) else ""}}</div>
 <div class="small calm">\\

@@ -7,8 +7,12 @@
 <ol class="items" id="waiting-list">
 % for each in waiting:
 <li id="waits-{{each["kind"]}}-{{each["agent"]}}-{{each["id"]}}" class="head">
-<span class="pill wait">{{each["kind"]}}</span> <a href="{{show.anchor(each)}}">{{each["title"]}}</a>
-<time datetime="{{each["since"]}}">{{age(each["since"])}} ago</time></li>
+<span class="pill {{"bad" if each["do"] else "wait"}}">{{each["kind"].replace("_", " ")}}</span> <a href="{{show.anchor(each)}}">{{each["title"]}}</a>
+<time datetime="{{each["since"]}}">{{age(each["since"])}} ago</time>\\
+% if each["do"]:
+<code class="do">{{each["do"]}}</code>\\
+% end
+</li>
 % end
 </ol>
 % end

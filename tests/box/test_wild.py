@@ -112,11 +112,12 @@ for line in sys.stdin:
     elif message["type"] == "user":
         servers = [{{"name": "hive", "status": "connected"}}]
         say(type="system", subtype="init", session_id="loud", model="loud", mcp_servers=servers)
-        for n in range({CALLS}):
+        wild = "go on" in line
+        for n in range({CALLS} * wild):
             about = {{"name": "Bash", "input": {{"command": "true"}}}}
             call = {{"type": "tool_use", "id": f"toolu_{{n}}", **about}}
             say(type="assistant", message={{"model": "loud", "content": [call]}})
-        for n in range({LINES}):
+        for n in range({LINES} * wild):
             print("noise", n, file=sys.stderr)
         about = {{"session_id": "loud", "usage": {{}}, "num_turns": 1, "total_cost_usd": 0}}
         good = {{"subtype": "success", "is_error": False, "terminal_reason": "completed", "result": "done"}}
@@ -132,6 +133,7 @@ def loud(crew: Crew) -> int:
     assert change(crew, "loud", files)["state"] == "deployed"
     watch = crew.watch()
     crew.send("loud", "go on")
+    watch.until("wild", agent="loud", kind="many_calls")
     turn = watch.until("turn", agent="loud")
     watch.connection.close()
     assert turn["outcome"] == "ok"
@@ -161,6 +163,29 @@ def test_a_flood_of_log_lines_is_cut_short(crew: Crew, loud: int) -> None:
     assert 500 <= lines.count("noise") < LINES / 2
 
 
+def test_the_operator_sees_that_lines_were_dropped(crew: Crew, loud: int) -> None:
+    # journald says so when the interval is over and the unit writes again
+    more = crew.root / "run/systemd/system/hive-agent@loud.service.d/log.conf"
+    more.parent.mkdir(parents=True, exist_ok=True)
+    more.write_text("[Service]\nLogRateLimitIntervalSec=1s\n")
+    crew.run("systemctl", "daemon-reload")
+    crew.run("systemctl", "stop", "hive-agent@loud.service")
+    watch = crew.watch()
+    crew.send("loud", "quietly")
+    watch.until("turn", agent="loud")
+    crew.run("systemctl", "stop", "hive-agent@loud.service")  # wakes hive-watch
+    said = watch.until("wild", agent="loud", kind="log_flood")
+    watch.connection.close()
+    assert not said["over"] and "of its lines were dropped" in said["text"]
+    text = crew.run("hivectl", "status").stdout
+    assert f"{said['text']}, since " in text
+    assert "\n  systemctl stop hive-agent@loud.socket hive-agent@loud.service\n" in text
+    assert "many_calls" not in [each["kind"] for each in crew.call("status")["wild"]], "its turn is over"
+    facts = crew.journal("HIVE_AGENT=loud", "HIVE_EVENT=log_flood", "HIVE_EVENT=many_calls")
+    assert [fact["HIVE_EVENT"] for fact in facts] == ["many_calls", "log_flood"]
+    assert int(facts[1]["HIVE_COUNT"]) > LINES / 2
+
+
 def test_a_flood_of_mail_ends_at_the_limit_and_holds_up_nobody(here: Hive) -> None:
     flood, other = here.agent("ada", "tool"), here.agent("bob")
     waited = []
@@ -175,5 +200,15 @@ def test_a_flood_of_mail_ends_at_the_limit_and_holds_up_nobody(here: Hive) -> No
     assert refused["error"] == "queue-full" and "ada has 10000 undelivered messages" in refused["message"]
     assert other.ask("send", to="operator", body="still here")["ok"]
     assert statistics.median(waited) < 0.5
-    waiting = {row["name"]: row["waiting"] for row in here.operator().ask("agents")["agents"]}
-    assert waiting["manager"] >= waiting["bob"] == 5_000  # as the page shows them
+    operator = here.operator()
+    rows = {row["name"]: row for row in operator.ask("agents")["agents"]}
+    assert rows["manager"]["waiting"] >= rows["bob"]["waiting"] == 5_000  # as the page shows them
+    (seen,) = [each for each in operator.ask("state")["waiting"] if each["kind"] == "mail_flood"]
+    assert seen["title"] == "ada has 10,000 undelivered messages out and is refused more"
+    assert (seen["agent"], seen["since"]) == ("ada", rows["ada"]["wild"][0]["since"])
+    assert seen["do"] == "systemctl stop hive-agent@ada.socket hive-agent@ada.service"
+    while rows["ada"]["wild"]:  # over as soon as a tenth was read
+        assert other.ask("recv", max=100)["messages"]
+        assert other.ask("ack")["acked"] == 100
+        rows = {row["name"]: row for row in operator.ask("agents")["agents"]}
+    assert rows["bob"]["waiting"] == 3_900

@@ -1,0 +1,91 @@
+"""What the operator sees of an agent gone wild, and of a disk that fills, until it is over."""
+
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hyperhive import wild
+from tests.hive import Hive, hive
+from tests.hivectl import load, run
+from tests.test_broker import RECORD
+
+STOP = "systemctl stop hive-agent@ada.socket hive-agent@ada.service"
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Hive]:
+    with hive(tmp_path) as it:
+        it.add("ada", "bob")
+        yield it
+
+
+def seen(here: Hive) -> list[tuple[str, str, str]]:
+    waiting = here.operator().ask("state")["waiting"]
+    return [(each["kind"], each["agent"], each["title"]) for each in waiting if each["kind"] != "mail"]
+
+
+def row(here: Hive, name: str) -> Any:
+    return next(each for each in here.operator().ask("agents")["agents"] if each["name"] == name)
+
+
+def test_a_turn_with_many_calls_is_seen_while_it_runs(here: Hive) -> None:
+    ada, watcher = here.agent("ada"), here.operator()
+    watcher.ask("subscribe")
+    for calls in (1000, 1001, 1500):
+        assert ada.ask("progress", number=1, text="Bash true", tool_calls=calls)["ok"]
+    assert seen(here) == [("many_calls", "ada", "ada has called 1,500 tools in turn 1, which goes on")]
+    assert row(here, "ada")["wild"][0]["do"] == STOP and row(here, "bob")["wild"] == []
+    said = run(here, "status").stdout
+    assert "ada has called 1,500 tools in turn 1" in said and f"\n  {STOP}\n" in said
+    assert "MANY CALLS: Bash true" in run(here, "list").stdout
+    assert [each["kind"] for each in load(here, "status")["wild"]] == ["many_calls"]
+    assert ada.ask("turn", **RECORD | {"number": 1})["ok"]
+    assert seen(here) == []
+    ada.ask("progress", number=2, text="Bash true", tool_calls=5)
+    assert seen(here) == [], "it is another turn"
+    ada.close()
+    events = [watcher.read() for _ in range(4)]
+    assert [each["event"] for each in events] == ["progress", "wild", "progress", "progress"]
+
+
+def test_dropped_lines_are_added_up_and_are_over_when_it_is_quiet(here: Hive) -> None:
+    system = here.system()
+    for lines in (1200, 30_000):
+        assert system.ask("suppressed", agent="ada", lines=lines)["ok"]
+    assert system.ask("suppressed", agent="nobody", lines=7)["ok"]
+    assert seen(here) == [("log_flood", "ada", "ada floods the journal: 31,200 of its lines were dropped")]
+    flag = wild.Flag("", 1, None, last=time.monotonic())
+    assert not flag.calm(flag.last + wild.CALM - 1) and flag.calm(flag.last + wild.CALM)
+
+
+def test_an_agent_may_not_speak_of_dropped_lines(here: Hive) -> None:
+    assert here.agent("ada").ask("suppressed", agent="bob", lines=1)["error"] == "unknown-op"
+    assert here.system().ask("suppressed", agent="bob", lines=0)["error"] == "bad-request"
+
+
+def test_a_disk_that_fills_waits_for_the_operator(tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32M", "tmpfs", tmp_path], check=True)
+    try:
+        with hive(tmp_path) as here:
+            assert seen(here) == []
+            (tmp_path / "fill").write_bytes(bytes(free(tmp_path) - 2**20))
+            text = f"less than 5% of the file system of {tmp_path}/state/db is free"
+            assert seen(here) == [("disk_low", "", text)]
+            (low,) = load(here, "status")["wild"]
+            assert low["kind"] == "disk_low" and low["text"].startswith("less than 6%"), (
+                "until there is a bit more"
+            )
+            (tmp_path / "fill").unlink()
+            assert seen(here) == []
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
+def free(folder: Path) -> int:
+    done = subprocess.run(["stat", "-f", "-c", "%a %S", folder], check=True, capture_output=True, text=True)
+    blocks, size = map(int, done.stdout.split())
+    return blocks * size
