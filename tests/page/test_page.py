@@ -54,6 +54,18 @@ def test_mail_arrives_live(site: Site) -> None:
     expect(page.locator("[data-doing=ada]")).to_have_text("Bash make check")
 
 
+def test_an_agent_gone_wild_is_seen_with_what_to_do_until_it_is_over(site: Site) -> None:
+    page, ada = live(site.open()), site.agents["ada"]
+    ada.ask("progress", number=3, text="Bash true", tool_calls=1001)
+    line = page.locator("#waits-many_calls-ada-0")
+    expect(line).to_contain_text("ada has called 1,001 tools in turn 3")
+    expect(line.locator("code")).to_have_text("systemctl stop hive-agent@ada.socket hive-agent@ada.service")
+    expect(page.locator("#agent-ada .pill.bad")).to_have_text("many calls")
+    scene.turn(ada, 3)
+    expect(line).to_have_count(0)
+    expect(page.locator("#agent-ada .pill.bad")).to_have_count(0)
+
+
 def test_what_one_types_survives_what_happens(site: Site) -> None:
     page = live(site.open())
     page.locator("#send textarea").fill("half a sen")
