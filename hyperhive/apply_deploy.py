@@ -98,14 +98,21 @@ def describe(places: Places, name: str) -> bool:
 
 def limit_disk(places: Places, name: str) -> str:
     """As the deployed files say. Gives what the operator is to know of it."""
-    here, old = places.deployed(name), sibling(places.deployed(name), "old")
-    wanted = apply.agent_in(here).disk
+    wanted = apply.agent_in(places.deployed(name)).disk
     # What an administrator has set is left alone where neither config says anything.
-    if not wanted and not (apply_tree.there(old) and apply.agent_in(old).disk):
+    if not wanted and not was_limited(sibling(places.deployed(name), "old")):
         return ""
     base = places.state_of(name).lstat().st_uid
     kept = quota.limit(places.state, base, agent_toml.in_bytes(wanted) if wanted else 0)
     return "" if kept or not wanted else quota.unkept(name)
+
+
+def was_limited(old: Path) -> bool:
+    """What an administrator has broken may have said so, and can be put right by a deploy."""
+    try:
+        return apply_tree.there(old) and bool(apply.agent_in(old).disk)
+    except (Problem, FileNotFoundError):
+        return True
 
 
 def lift_disk(places: Places, name: str) -> None:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from hyperhive import agent_toml, quota
+from hyperhive.problem import Problem
 from hyperhive.wire import Message
 
 STATE = Path("/var/lib/hyperhive")
@@ -11,14 +12,16 @@ DEPLOYED = Path("/etc/hyperhive/agents")
 
 
 def check(state: Path = STATE, deployed: Path = DEPLOYED) -> Message:
-    read = {path.parent.name: agent_toml.read(path) for path in sorted(deployed.glob("[!.]*/agent.toml"))}
-    limited = [name for name, agent in read.items() if agent.disk]
+    limited, wrong = [], []
+    for path in sorted(deployed.glob("[!.]*/agent.toml")):
+        try:
+            limited += [path.parent.name] if agent_toml.read(path).disk else []
+        except Problem as e:
+            wrong.append(str(e))
     kept = not limited or quota.kept(state)
-    found = {"name": "disk limits", "ok": kept, "limited": len(limited)}
-    if not kept:
-        return found | {"wrong": [quota.unkept(name) for name in limited]}
-    uses = [using(state, name) for name in limited] if os.geteuid() == 0 else []
-    return found | {"wrong": [], "uses": uses}
+    wrong += [] if kept else [quota.unkept(name) for name in limited]
+    uses = [using(state, name) for name in limited] if kept and os.geteuid() == 0 else []
+    return {"name": "disk limits", "ok": not wrong, "limited": len(limited), "wrong": wrong, "uses": uses}
 
 
 def using(state: Path, name: str) -> Message:

@@ -9,6 +9,13 @@ from tests.box.crew import ALLOW, DONE, Crew, Watch
 
 PROMPT = 'text = "."\nsystem = "SECRET WORD {word}"\nsay = "{word}"'
 HOLD = 'text = "hold"\ntimes = 1\ndelay_ms = 2000\nsay = "held"'
+UNTIL_TOLD = """
+text = "hold"
+[[rule.steps]]
+call = [{ name = "Bash", input = { command = "until [ -e go ]; do sleep 0.1; done", description = "Wait" } }]
+[[rule.steps]]
+say = "held"
+"""
 BROKEN = {"agent.toml": 'runner = "exec:run"\n', "bin/run": "#!/bin/sh\necho no such thing >&2\nexit 3\n"}
 
 
@@ -81,7 +88,7 @@ def test_a_running_turn_is_waited_for_and_mail_that_comes_meanwhile_waits(crew: 
 def test_what_waits_for_a_turn_holds_up_nobody_else(crew: Crew, watch: Watch) -> None:
     crew.spawn("jim")
     turn(crew, watch, "jim")
-    crew.rules('text = "hold"\ntimes = 1\ndelay_ms = 8000\nsay = "held"', DONE)
+    crew.rules(UNTIL_TOLD, DONE)
     crew.send("jim", "hold")
     watch.until("progress", agent="jim")
     number = approved(crew, "jim", config() | {"prompt.md": "later"})
@@ -92,6 +99,7 @@ def test_what_waits_for_a_turn_holds_up_nobody_else(crew: Crew, watch: Watch) ->
     watch = crew.watch()
     later = crew.send("jim", "later")
     assert crew.call("approval", request=number)["approval"]["state"] == "approved"
+    (crew.root / "var/lib/hyperhive/agents/jim/state/go").touch()
     watch.until("approval", id=number, state="deployed")
     watch.until("done", id=later)
     assert crew.state(later) == "done 1"
