@@ -63,12 +63,15 @@ class Peer:
         self.sock.close()
 
 
+def listeners(path: Path) -> set[str]:
+    """Inodes of sockets of that name that can be connected to. One of a process just killed may still be."""
+    pattern = rf" 00010000 \S+ \S+ +(\d+) {re.escape(str(path))}$"
+    return {*re.findall(pattern, Path("/proc/net/unix").read_text(), re.M)}
+
+
 def listening(path: Path) -> bool:
     """It is there a moment before it can be connected to."""
-    return (
-        re.search(rf" 00010000 .* {re.escape(str(path))}$", Path("/proc/net/unix").read_text(), re.M)
-        is not None
-    )
+    return bool(listeners(path))
 
 
 class Hive:
@@ -86,8 +89,10 @@ class Hive:
 
     def start(self) -> None:
         listen = [f"--listen={self.run}/{name}.sock" for name in self.sockets]
-        for name in self.sockets:
-            (self.run / f"{name}.sock").unlink(missing_ok=True)
+        paths = [self.run / f"{name}.sock" for name in self.sockets]
+        before = {inode for path in paths for inode in listeners(path)}
+        for path in paths:
+            path.unlink(missing_ok=True)
         program = [
             sys.executable,
             os.fspath(ROOT / "bin/hive-broker"),
@@ -104,7 +109,7 @@ class Hive:
             *program,
         ]
         self.broker = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": os.fspath(ROOT)})
-        while not listening(self.run / "system.sock"):
+        while not all(listeners(path) - before for path in paths):
             assert self.broker.poll() is None, "the broker went away"
             time.sleep(0.01)  # no event says it; it fails when the process is gone
 
