@@ -82,7 +82,7 @@ def letters(opened: Tab, it: Page, rest: float) -> list[float]:
     times = []
     for number in range(ROUNDS):
         body = f"letter-{number}-"
-        time.sleep(rest)
+        time.sleep(rest)  # as letters come: one at a time, to a browser at rest
         began = time.time() * 1000
         it.operator.ask(request("send", to=it.hive.names[-1], body=body))
         times.append(opened.wait_for_function("(body) => seen[body]", arg=body).json_value() - began)

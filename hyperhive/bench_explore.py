@@ -125,7 +125,7 @@ def pairs(hive: Hive, work: Callable[[int], AbstractContextManager[None]]) -> li
     for pair in range(PAIRS):
         quiet = send_times(hive)
         with work(pair):
-            time.sleep(WARM)
+            time.sleep(WARM)  # a load is only one after a while, and no event says so
             busy = send_times(hive)
         found.append((rank(busy, 0.5) / rank(quiet, 0.5), rank(busy, 0.99) / rank(quiet, 0.99)))
     return found

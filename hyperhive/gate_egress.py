@@ -68,7 +68,7 @@ class Egress:
         except Denied:
             self.ways.discard(way)
             raise
-        except BaseException as e:
+        except BaseException as e:  # also when it is cancelled: each way has its fact
             way.end = e.code if isinstance(e, Problem) else way.end
             self.close(way)
             raise
@@ -129,7 +129,7 @@ async def connect_to(way: Way, address: str) -> socket.socket:
     try:
         sock.setblocking(False)
         await asyncio.get_running_loop().sock_connect(sock, (address, way.to.port))
-    except BaseException:  # also a timeout
+    except BaseException:  # also a timeout or a cancel: nobody else would close it
         sock.close()
         raise
     return sock

@@ -200,7 +200,7 @@ class Passage:
         tunnel = Tunnel(self.way.sent, self.way.received)
         try:
             await self.client.send(h11.Response(status_code=200, headers=[], reason=b"Connected"))
-        except BaseException:
+        except BaseException:  # also when it is cancelled: nobody else would close it
             sock.close()
             raise
         await tunnel.join(self.client, sock)

@@ -20,7 +20,7 @@ try:
         if pid == 0:
             os.setsid()
             os.closerange(0, 10)
-            time.sleep(20)
+            time.sleep(20)  # to be there is all that it does; no child outlives this
             os._exit(0)
         made.append(pid)
 except BlockingIOError:
