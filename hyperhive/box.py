@@ -1,6 +1,7 @@
 """Boot this machine as a throwaway systemd host, look at it, run commands in it, stop it."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import logging
@@ -130,21 +131,34 @@ def is_active(pid: int) -> bool:
     return ask(pid, "systemctl", "is-active", TARGET).strip() == "active"
 
 
+@contextlib.contextmanager
+def unless_gone() -> Iterator[None]:
+    """A systemd outside removes its scope itself: ENOENT for the files, ENODEV for those that are open."""
+    try:
+        yield
+    except OSError as e:
+        if e.errno not in (errno.ENOENT, errno.ENODEV, errno.ESRCH):
+            raise
+
+
+def kill_members(cgroup: Path) -> None:
+    for procs in cgroup.rglob("cgroup.procs"):
+        with unless_gone():
+            for pid in procs.read_text().split():
+                with unless_gone():
+                    os.kill(int(pid), signal.SIGKILL)
+
+
 def kill_all(cgroup: Path) -> None:
     """Kill what is in the cgroup, wait for the kernel to say that it is empty, remove it."""
-    if not cgroup.exists():
-        return
-    with (cgroup / "cgroup.events").open() as events:
+    with unless_gone(), (cgroup / "cgroup.events").open() as events:
         changed = select.poll()
         changed.register(events, select.POLLPRI)
         while "populated 1" in os.pread(events.fileno(), 4096, 0).decode():
-            for procs in cgroup.rglob("cgroup.procs"):
-                for pid in procs.read_text().split():
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(int(pid), signal.SIGKILL)
+            kill_members(cgroup)
             changed.poll()
     for folder, _folders, _files in os.walk(cgroup, topdown=False):
-        with contextlib.suppress(FileNotFoundError):  # a systemd outside removes its scope itself
+        with unless_gone():
             Path(folder).rmdir()
 
 

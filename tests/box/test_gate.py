@@ -20,9 +20,9 @@ from tests.box.conftest import ROOT
 from tests.box.crew import Crew
 
 NAMES = ("git.test", "pypi.test", "npm.test", "other.test")
-ALLOW = (
-    '[egress]\nallow = ["git.test:8443", "git.test:8080", "pypi.test:8443", "*.test:8444", "npm.test:8443"]'
-)
+ALLOW = """[egress]
+allow = ["git.test:8443", "git.test:8080", "pypi.test:8443", "pypi.test:8080", "*.test:8444",
+    "npm.test:8443"]"""
 OPENED = '[egress]\nprivate = ["127.0.0.1:8443", "127.0.0.1:8080"]\n'
 
 
@@ -177,9 +177,10 @@ def test_a_host_is_reached_once_the_operator_has_approved_it(crew: Crew, said: d
     assert now == f"hello{REASON.format(8080).replace('other', 'git')}"
 
 
-def test_no_gate_no_way_out(crew: Crew, said: dict[str, str]) -> None:
-    pid = crew.process("net", "python3 -I /usr/lib/hyperhive/bin/hive-harness")
-    curl = ("curl", "--silent", "--proxy", "127.0.0.1:3128", "http://other.test:8080/hello")
+def test_no_gate_no_way_out(crew: Crew, net: str) -> None:
+    assert crew.bash(net, "echo awake") == "awake"
+    pid = crew.process(net, "python3 -I /usr/lib/hyperhive/bin/hive-harness")
+    curl = ("curl", "--silent", "--proxy", "127.0.0.1:3128", "http://pypi.test:8080/hello")
     cage = ("nsenter", f"--target={pid}", "--all")
     assert crew.run(*cage, *curl).stdout == "hello"
     crew.run("systemctl", "stop", "hive-gate.socket", "hive-gate.service")
