@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 
 # Places of the operator's page, as datasette/plugins/hive.py links to them, and our own first page.
 AGENT, OPERATOR, FIRST = "/-/agent/", "/-/operator", "/-/dashboards/crew"
-COOKIES = ("hive", "__Host-hive")  # hive-web's: a cookie is its host's, whatever the port
 TOKEN_MAX = 100
 BROKER = "/run/hyperhive/explore-broker.sock"
 KEPT = 15 * 60.0  # seconds for which a session is good that the broker knew, while there is no broker
@@ -98,11 +97,11 @@ class Guard:
 
     async def refusal(self, scope: Scope) -> tuple[int, str, str] | None:
         headers = {key: value.decode("latin-1") for key, value in scope["headers"]}
-        if headers.get(b"host") not in self.pages:
+        if not (page := self.pages.get(headers.get(b"host", ""))):
             return 403, "Wrong address", "Use " + " or ".join(sorted(self.pages)) + "."
         if scope["method"] not in ("GET", "HEAD"):
             return 405, "Read-only", "Nothing can be changed here."
-        return await asyncio.to_thread(self.signed_out, token(headers.get(b"cookie", "")))
+        return await asyncio.to_thread(self.signed_out, token(headers.get(b"cookie", ""), page))
 
     def elsewhere(self, scope: Scope) -> str | None:
         path: str = scope["path"]
@@ -141,12 +140,14 @@ def away(problem: Problem) -> tuple[int, str, str]:
 SIGNED_OUT = (401, "You are not signed in", "The command hivectl url prints a link that signs in, here too.")
 
 
-def token(cookie: str) -> str:
+def token(cookie: str, page: str) -> str:
+    """In hive-web's cookie, which is its host's, whatever the port."""
     try:
         jar = SimpleCookie(cookie)
     except CookieError:
         return ""
-    said = next((jar[name].value for name in COOKIES if name in jar), "")
+    name = loopback.cookie(page)
+    said = jar[name].value if name in jar else ""
     return said if said.isascii() and said.isprintable() and len(said) <= TOKEN_MAX else ""
 
 

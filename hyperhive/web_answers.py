@@ -47,7 +47,6 @@ STATUS = {
     "unreachable": 503,
 }
 ROUTING = {404: ("not-found", "there is no such page"), 405: ("wrong-method", "that is not done this way")}
-SAID = "hive-said"  # the cookie with what a form has done, for the next page
 SAID_MAX = 1000
 
 
@@ -63,13 +62,18 @@ def as_json(about: Message, status: int = 200) -> HTTPResponse:
     return HTTPResponse(json.dumps(about), status, {"Content-Type": "application/json"})
 
 
+def said_cookie() -> str:
+    """With what a form has done, for the next page."""
+    return f"said-{request.environ['hive.cookie']}"
+
+
 def page(name: str, status: int = 200, **about: Any) -> HTTPResponse:
-    said = unquote(request.get_cookie(SAID, ""))[:SAID_MAX]
+    said = unquote(request.get_cookie(said_cookie(), ""))[:SAID_MAX]
     session = request.environ.get("hive.session")
     text = web_pages.render(name, said=said, csrf=session.csrf if session else "", **about)
     answer = HTTPResponse(text, status, {"Content-Type": "text/html; charset=utf-8"})
     if said:
-        answer.delete_cookie(SAID, path="/")
+        answer.delete_cookie(said_cookie(), path="/")
     return answer
 
 
@@ -80,7 +84,8 @@ def back(said: str) -> HTTPResponse:
     if not (to.startswith("/") and to.isascii() and to.isprintable()) or to[1:2] in ("/", "\\"):
         to = "/"
     answer = HTTPResponse("", 303, {"Location": to})
-    answer.set_cookie(SAID, quote(said[:SAID_MAX]), path="/", httponly=True, samesite="strict", maxage=60)
+    name, text = said_cookie(), quote(said[:SAID_MAX])
+    answer.set_cookie(name, text, path="/", httponly=True, samesite="strict", maxage=60)
     return answer
 
 

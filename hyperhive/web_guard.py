@@ -17,8 +17,6 @@ from hyperhive.web_broker import Pool
 log = logging.getLogger(__name__)
 
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
-COOKIE = "hive"
-SECURE = "__Host-hive"  # a browser takes it over https only, for this very host and from nobody else
 YEAR = 365 * 24 * 3600
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -68,8 +66,9 @@ class Guard:
     def before(self) -> None:
         """Of each request, also of one that no route is there for."""
         request.environ["hive.session"] = None
+        origin = self.origins.get(header("Host"), "")
+        request.environ["hive.cookie"] = loopback.cookie(origin)
         self.check_peer(request.environ["hive.channel"].socket)
-        origin = self.origins.get(header("Host"))
         if not origin:
             raise Problem("wrong-host", "this page is not known by that name", hint=self.names())
         said = header("Origin")
@@ -134,17 +133,15 @@ class Guard:
         return (said or "").encode("ascii", "replace").decode()
 
     def secure(self) -> bool:
-        return self.origins.get(header("Host"), "").startswith("https:")
+        return self.origins[header("Host")].startswith("https:")
 
     def cookie(self) -> str:
-        return SECURE if self.secure() else COOKIE
+        name: str = request.environ["hive.cookie"]
+        return name
 
     def sign_in(self, answer: HTTPResponse, token: str) -> None:
         # how long the session lasts is the broker's to say
         answer.set_cookie(self.cookie(), token, maxage=YEAR, **self.attributes())
-
-    def sign_out(self, answer: HTTPResponse) -> None:
-        answer.delete_cookie(self.cookie(), **self.attributes())
 
     def attributes(self) -> dict[str, Any]:
         return {"path": "/", "httponly": True, "samesite": "strict", "secure": self.secure()}

@@ -19,19 +19,19 @@ TYPES: dict[str, Message] = {
 }
 
 
-def describe(routes: Iterable[Route]) -> Message:
+def describe(routes: Iterable[Route], cookie: str) -> Message:
     paths: dict[str, Message] = {}
     for route in routes:
         path = re.sub(r"<(\w+)(:\w+)?>", r"{\1}", route.rule)
         paths.setdefault(path, {})[route.method.lower()] = operation(route)
-    cookie = {"type": "apiKey", "in": "cookie", "name": "hive"}
+    session = {"type": "apiKey", "in": "cookie", "name": cookie}
     return {
         "openapi": "3.1.0",
         "info": {"title": "hyperhive", "version": wire.RELEASE, "description": ABOUT},
         "security": [{"session": []}],
         "paths": paths,
         "components": {
-            "securitySchemes": {"session": cookie, "metrics": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {"session": session, "metrics": {"type": "http", "scheme": "bearer"}},
             "schemas": {"Error": ERROR},
         },
     }

@@ -153,8 +153,7 @@ class Routes:
         for name, action in web_api.ACTIONS.items():
             called = functools.partial(self.act, name, action)
             app.route(f"/api/{name}", "POST", called, says=action.says, action=action)
-        describe = web_openapi.describe
-        get("/api/openapi.json", lambda: as_json(describe(app.routes)), "This description.")
+        get("/api/openapi.json", lambda: self.description(app), "This description.")
 
     # pages
 
@@ -244,6 +243,9 @@ class Routes:
     def metrics(self) -> HTTPResponse:
         found = self.pool.call("metrics")["series"]
         return HTTPResponse(web_metrics.text(found), 200, {"Content-Type": web_metrics.KIND})
+
+    def description(self, app: Bottle) -> HTTPResponse:
+        return as_json(web_openapi.describe(app.routes, self.guard.cookie()))
 
     def api_state(self) -> HTTPResponse:
         return as_json(self.state.look())

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from hyperhive import loopback
 from tests.hive import ROOT, Hive, listening
 from tests.web import free_port
 
@@ -24,6 +25,7 @@ class Explorer:
         port = free_port()
         self.origin = f"http://127.0.0.1:{port}"  # by which an agent's page is its own, too
         self.host, self.page = f"localhost:{port}", f"http://localhost:{port - 1}"
+        self.cookie = loopback.cookie(self.page)
         config = here.folder / f"{self.path.stem}.toml"
         config.write_text(f'[web]\npublic_origin = "{self.origin}"\n')
         listen = [f"--listen={self.path}", f"--listen=127.0.0.1:{port}", "--setenv=PYTHONPATH"]
@@ -42,7 +44,7 @@ class Explorer:
         connection.sock.settimeout(60)
         connection.sock.connect(os.fspath(self.path))
         with closing(connection):
-            usual = {"Host": self.host, "Cookie": f"hive={cookie}"}
+            usual = {"Host": self.host, "Cookie": f"{self.cookie}={cookie}"}
             connection.request(method, path, headers=usual | headers)
             answer = connection.getresponse()
             self.headers = answer.headers

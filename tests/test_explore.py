@@ -50,6 +50,8 @@ def test_only_who_is_signed_in_is_let_in(here: Hive, page: Explorer, cookie: str
         assert (status, "hivectl url" in text) == (401, True)
     assert page.ask("/stats.json")[0] == 401
     assert page.ask("/", cookie)[0] == 200
+    assert page.ask("/", Cookie=f"hive-1={cookie}")[0] == 401  # another hive's
+    assert page.ask("/", Cookie=f"hive-1=x; {page.cookie}={cookie}; hive=x")[0] == 200
 
 
 def test_signing_out_is_heard_of_at_once(here: Hive, page: Explorer) -> None:
@@ -162,7 +164,7 @@ def test_an_analysts_long_question_does_not_hold_up_mail(here: Hive, page: Explo
     lines = [
         f"GET /stats.json?sql={quote(endless)} HTTP/1.1",
         f"Host: {page.host}",
-        f"Cookie: hive={cookie}",
+        f"Cookie: {page.cookie}={cookie}",
     ]
     held.sendall("\r\n".join([*lines, "", ""]).encode())
     operator, began = here.operator(), time.monotonic()

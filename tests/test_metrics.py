@@ -91,8 +91,8 @@ def test_names_of_tools_are_told_apart_however_strange() -> None:
 def test_a_token_is_no_cookie_and_a_cookie_no_token(site: Web, worked: Hive) -> None:
     token = load(worked, "url", "--metrics")["token"]
     assert read(site, token).status == 200
-    assert site.ask("GET", "/metrics", headers={"Cookie": f"hive={token}"}).status == 401
-    assert read(site, site.cookies["hive"]).status == 401  # nor is the page's a token for programs
+    assert site.ask("GET", "/metrics", headers={"Cookie": f"{site.name}={token}"}).status == 401
+    assert read(site, site.token).status == 401  # nor is the page's a token for programs
     assert site.get("/metrics").status == 200
 
 

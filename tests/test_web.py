@@ -76,10 +76,20 @@ def test_only_these_routes_are_for_everybody() -> None:
 
 
 @pytest.mark.parametrize(
-    "cookie", [None, "hive=", "hive=wrong", "hive=\xe4", "__Host-hive={token}", "other={token}"]
+    "cookie",
+    [
+        None,
+        "{name}=",
+        "{name}=wrong",
+        "{name}=\xe4",
+        "hive={token}",
+        "hive-7000={token}",
+        "__Host-hive={token}",
+        "__Host-{name}={token}",
+    ],
 )
 def test_without_the_cookie_nobody_passes(signed: Web, cookie: str | None) -> None:
-    text = cookie and cookie.format(token=signed.cookies["hive"])
+    text = cookie and cookie.format(name=signed.name, token=signed.token)
     all_have(all_routes(signed, {"Cookie": text}), 401, lambda key: not public(key))
 
 
@@ -137,7 +147,7 @@ def test_the_token_of_another_session_does_not_pass(signed: Web) -> None:
 def test_a_token_for_metrics_opens_no_other_route(signed: Web) -> None:
     operator = signed.hive.operator()
     token = operator.ask("sign_in", code=signed.code(), agent="", scope="metrics")["token"]
-    for shown in (f"hive={token}", None):
+    for shown in (f"{signed.name}={token}", None):
         answers = all_routes(signed, {"Cookie": shown, "Authorization": f"Bearer {token}"})
         assert answers.pop("GET /metrics").status == 200
         all_have(answers, 401, lambda key: not public(key))
@@ -206,6 +216,14 @@ def test_wrong_codes_are_slowed_down(tmp_path_factory: pytest.TempPathFactory) -
         assert tried == [403] * 10 + [429] * 2
         assert it.post("/sign-in", {"code": it.code()}).status == 429
         assert it.get("/").status == 200  # who is in stays in
+
+
+def test_two_hives_share_a_browser(signed: Web, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """It sends each of them the cookies of both, as they differ by their ports alone."""
+    with hive(tmp_path_factory.mktemp("second")) as here, webs.web(here) as second:
+        both = f"{second.cookie}; {signed.cookie}"
+        for it in (signed, second):
+            assert it.ask("GET", "/api/status", headers={"Cookie": both}).status == 200
 
 
 def test_behind_a_proxy(tmp_path_factory: pytest.TempPathFactory) -> None:

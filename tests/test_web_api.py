@@ -84,12 +84,12 @@ def test_the_next_page_says_once_what_was_done(signed: Web) -> None:
     said = done.headers["set-cookie"].partition(";")[0]
     shown = signed.ask("GET", "/", headers={"Cookie": f"{signed.cookie}; {said}"})
     assert "Sent to ada." in shown.text
-    assert shown.headers["set-cookie"].startswith('hive-said="";')
+    assert shown.headers["set-cookie"].startswith(f'said-{signed.name}="";')
     assert "Sent to ada." not in signed.get("/").text
 
 
 def test_what_a_form_said_is_no_way_to_put_markup_into_a_page(signed: Web) -> None:
-    cookie = f"{signed.cookie}; hive-said=%3Cscript%3Ealert(1)%3C/script%3E"
+    cookie = f"{signed.cookie}; said-{signed.name}=%3Cscript%3Ealert(1)%3C/script%3E"
     shown = signed.ask("GET", "/", headers={"Cookie": cookie}).text
     assert "<script>alert" not in shown and "&lt;script&gt;alert" in shown
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from hyperhive import web_guard
+from hyperhive import loopback, web_guard
 from tests.hive import ROOT, Hive
 
 Headers = dict[str, str | None]
@@ -101,6 +101,15 @@ class Web:
         return f"http://127.0.0.1:{self.port}"
 
     @property
+    def name(self) -> str:
+        """Of the cookie."""
+        return loopback.cookie(self.origin)
+
+    @property
+    def token(self) -> str:
+        return self.cookies[self.name]
+
+    @property
     def unix(self) -> Path:
         return self.hive.run / "web.sock"
 
@@ -118,7 +127,7 @@ class Web:
         answer = self.post("/sign-in", form={"code": self.code()})
         assert answer.status == 303, answer.text
         token = answer.headers["set-cookie"].partition(";")[0].partition("=")[2]
-        self.cookies["hive"] = token
+        self.cookies[self.name] = token
         self.csrf_token = web_guard.csrf(token)
         return token
 

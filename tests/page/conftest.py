@@ -98,7 +98,7 @@ def worked(here: Hive, days: int) -> None:
 
 
 def sign_in(context: BrowserContext, served: Web) -> None:
-    context.add_cookies([{"name": "hive", "value": served.cookies["hive"], "url": served.origin}])
+    context.add_cookies([{"name": served.name, "value": served.token, "url": served.origin}])
 
 
 def is_wrong(said: ConsoleMessage) -> bool:

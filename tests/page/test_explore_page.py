@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from hyperhive import telemetry_made
+from hyperhive import loopback, telemetry_made
 from tests.explorer import SOCKETS, explorer, signed_in
 from tests.hive import Hive
 from tests.page.conftest import DESK, PHONE, SECONDS, Size, fits, is_wrong, serious
@@ -41,7 +41,8 @@ def opened(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Itera
             context = chromium.new_context(viewport={"width": size[0], "height": size[1]})
             stack.callback(context.close)
             context.set_default_timeout(1000 * SECONDS)
-            context.add_cookies([{"name": "hive", "value": signed_in(here), "url": it.origin}])
+            name = loopback.cookie(it.origin)
+            context.add_cookies([{"name": name, "value": signed_in(here), "url": it.origin}])
             page = context.new_page()
             page.on("console", lambda said: complaints.append(said.text) if is_wrong(said) else None)
             page.on("pageerror", lambda error: complaints.append(str(error)))
