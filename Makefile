@@ -26,6 +26,7 @@ SHARE = $(DESTDIR)$(PREFIX)/share
 SYSTEMD = $(DESTDIR)$(PREFIX)/lib/systemd
 VENV = $(PREFIX)/lib/hyperhive/venv
 PYTHON_LIB = lib/$(shell $(PYTHON) -c 'import sys; print("python%d.%d" % sys.version_info[:2])')/site-packages
+MODULES := $(patsubst %/,%,$(sort $(dir $(wildcard hyperhive/*.py hyperhive/*/*.py))))
 PAGES := $(patsubst man/%.rst,build/man/%,$(wildcard man/*.rst))
 
 .PHONY: demo check check-long bench pictures install lock clean setup packages root
@@ -87,8 +88,8 @@ build/man/%: man/%.rst | packages
 	rst2man --halt=2 $< $@
 
 root:
-	@for f in build/root/usr/lib/hyperhive/hyperhive/*.py; do [[ -e hyperhive/$${f##*/} ]] || rm -f $$f; done
-	@for f in build/root/usr/lib/hyperhive/hyperhive/page/*; do [[ -e hyperhive/page/$${f##*/} ]] || rm -f $$f; done
+	@cd build/root/usr/lib/hyperhive/hyperhive 2>/dev/null && find . -type f ! -name '*.pyc' | while read -r f; do \
+		[[ -e $(CURDIR)/hyperhive/$$f ]] || rm -f $$f; done || true
 	@for f in build/root/usr/lib/systemd/system/*; do [[ -e units/$${f##*/} ]] || rm -f $$f; done
 	$(MAKE) install DESTDIR=$(CURDIR)/build/root PREFIX=/usr
 
@@ -105,7 +106,7 @@ install: node_modules/stamp build/venv/stamp $(PAGES)
 	@$(call put_text,755,$(LIB)/bin,$(wildcard bin/hive*))
 	@[[ $(CLAUDE) -ef $(LIB)/bin/claude ]] || ln --force $(CLAUDE) $(LIB)/bin/claude 2>/dev/null \
 		|| cmp --silent $(CLAUDE) $(LIB)/bin/claude || cp --reflink=auto $(CLAUDE) $(LIB)/bin/claude
-	@$(call put_text,644,$(LIB)/hyperhive,$(wildcard hyperhive/*.py))
+	@$(foreach p,$(MODULES),$(call put_text,644,$(LIB)/$p,$(wildcard $p/*.py));)
 	@[[ $(LIB)/venv/stamp -nt build/venv/stamp ]] || { rm -rf $(LIB)/venv; cp --archive build/venv $(LIB)/venv; \
 		sed --in-place '1s,^\#!.*,\#!$(VENV)/bin/python3,' $$(grep -l '^\#!.*/build/venv/' $(LIB)/venv/bin/*); \
 		echo $(PREFIX)/lib/hyperhive > $(LIB)/venv/$(PYTHON_LIB)/hyperhive.pth; touch $(LIB)/venv/stamp; }
@@ -115,7 +116,7 @@ install: node_modules/stamp build/venv/stamp $(PAGES)
 	@$(call put_text,644,$(SYSTEMD)/system,$(wildcard $(addprefix units/*.,service socket path target slice timer mount)))
 	@$(call put,644,$(SYSTEMD)/catalog,$(wildcard units/hyperhive.catalog))
 	@$(call put,644,$(SHARE)/polkit-1/rules.d,$(wildcard units/hyperhive.rules))
-	@$(call put,644,$(LIB)/hyperhive/page,$(wildcard hyperhive/page/*))
+	@$(call put,644,$(LIB)/hyperhive/web/page,$(wildcard hyperhive/web/page/*))
 	@$(call put,644,$(SHARE)/hyperhive,$(wildcard units/rehearsal.toml))
 	@$(call put,644,$(SHARE)/hyperhive/cage/etc,$(wildcard units/cage/etc/*))
 	@$(call put,644,$(SHARE)/hyperhive/prompts,$(wildcard prompts/*.md))

@@ -15,10 +15,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO
 
-from hyperhive import registries, wire
-from hyperhive.database import BESIDE, RESTORING
+from hyperhive import wire
+from hyperhive.broker import registries
 from hyperhive.disk import sync
 from hyperhive.problem import Problem
+from hyperhive.store.database import BESIDE, RESTORING
 from hyperhive.wire import Message
 
 MANIFEST = "manifest.json"

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hyperhive.client import Client
-from hyperhive.ctl_text import clean
+from hyperhive.ctl.terminal import clean
 from hyperhive.problem import Problem
 from hyperhive.wire import Message
 

@@ -20,9 +20,10 @@ from datasette.app import Datasette
 from datasette.utils import parse_metadata
 from systemd.daemon import listen_fds, notify
 
-from hyperhive import loopback, settings
+from hyperhive import settings
 from hyperhive.client import Client
 from hyperhive.problem import EX_CONFIG, Problem
+from hyperhive.web import loopback
 
 log = logging.getLogger(__name__)
 

@@ -137,7 +137,7 @@ def point(name: str, value: object = None) -> object:
 
 def main() -> None:
     crash_points.install(point)
-    importlib.import_module("hyperhive.serving")  # and all that it needs, once
+    importlib.import_module("hyperhive.broker.serving")  # and all that it needs, once
     services: dict[str, Service] = {}
     for line in sys.stdin:
         command = json.loads(line)

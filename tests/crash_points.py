@@ -13,11 +13,13 @@ from typing import Any
 HYPERHIVE = Path(__file__).parent.parent / "hyperhive"
 # The modules of the broker that act; a new one is missed by no one, see test_crash_points.py.
 MODULES = (
-    "alarm approvals audit broker changes commit connection database denials disk drain ends live"
-    " models notes operations operations_change operations_denials operations_ends operations_stats"
-    " operations_turns operations_watch operations_web orders outcomes overview proposals replies"
-    " registries repository runs schema serving sessions snapshot stats stats_read stats_schema store"
-    " telemetry wake wild"
+    "broker.alarm broker.broker broker.changes broker.connection broker.drain broker.live"
+    " broker.registries broker.serving broker.snapshot broker.wake broker.wild config.proposals"
+    " config.repository disk operations.change operations.denials operations.ends operations.operations"
+    " operations.stats operations.turns operations.watch operations.web stats.read stats.schema"
+    " stats.stats stats.telemetry store.approvals store.audit store.commit store.database store.denials"
+    " store.ends store.models store.notes store.orders store.outcomes store.overview store.replies"
+    " store.runs store.schema store.sessions store.store"
 ).split()
 # What such a call is called: the database, the writer's thread, who waits for it, sockets, files, systemd.
 CALLS = frozenset(
@@ -28,6 +30,10 @@ CALLS = frozenset(
 TEXT_METHODS = {"replace"}  # a str's, with two arguments: no trace
 TABLES = {"AGENT", "HARNESS", "BOTH", "MANAGER", "OPERATOR", "ROOTS", "SYSTEM"}  # of operations
 READERS = {"rows", "count", "select"}  # functions that only look
+
+
+def file_of(module: str) -> Path:
+    return HYPERHIVE.joinpath(*module.split(".")).with_suffix(".py")
 
 
 class Finder(ast.NodeVisitor):
@@ -102,7 +108,7 @@ def operations() -> list[str]:
     """Read, not imported: the broker's modules are to be loaded with their points."""
     names: set[str] = set()
     for module in MODULES:
-        for node in ast.parse((HYPERHIVE / f"{module}.py").read_text()).body:
+        for node in ast.parse(file_of(module).read_text()).body:
             if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value:
                 tables = [each for each in ast.walk(node.value) if isinstance(each, ast.Dict)]
                 target = node.targets[0] if isinstance(node, ast.Assign) else node.target
@@ -117,7 +123,7 @@ def points() -> list[str]:
     """All of them, in an order that the program and the test share."""
     names: list[str] = []
     for module in MODULES:
-        tree = ast.parse((HYPERHIVE / f"{module}.py").read_text())
+        tree = ast.parse(file_of(module).read_text())
         for call in calls(module, tree).values():
             names += [f"before {call}", f"after {call}"]
     for op in operations():
@@ -160,7 +166,7 @@ class Loader(importlib.machinery.SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType:
         """Never from the cache of compiled modules, and never into it."""
         tree = ast.parse(self.get_data(self.path))
-        Wrapper(calls(fullname.rpartition(".")[2], tree)).visit(tree)
+        Wrapper(calls(fullname.removeprefix("hyperhive."), tree)).visit(tree)
         return compile(ast.fix_missing_locations(tree), self.path, "exec")
 
 
@@ -168,10 +174,10 @@ class Imports(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        package, _, module = fullname.rpartition(".")
+        package, _, module = fullname.partition(".")
         if package != "hyperhive" or module not in MODULES:
             return None
-        file = str(HYPERHIVE / f"{module}.py")
+        file = str(file_of(module))
         return importlib.util.spec_from_file_location(fullname, file, loader=Loader(fullname, file))
 
 
@@ -181,7 +187,7 @@ def install(point: Callable[..., Any]) -> None:
 
     builtins.__point__ = point  # type: ignore[attr-defined]
     sys.meta_path.insert(0, Imports())
-    from hyperhive import operations as them
+    from hyperhive.operations import operations as them
 
     tables = (them.AGENT, them.HARNESS, them.MANAGER, them.OPERATOR, them.SYSTEM)
     assert {op for table in tables for op in table} == {*operations()}
@@ -207,14 +213,15 @@ def with_points(op: str, operation: Callable[..., Any], point: Callable[..., Any
 
 def modules_of_the_broker() -> Iterator[str]:
     """What bin/hive-broker imports of ours, directly or not."""
-    todo, seen = ["broker", "serving"], set()
+    todo, seen = ["broker.broker", "broker.serving"], set()
     while todo:
         module = todo.pop()
         if module in seen:
             continue
         seen.add(module)
         yield module
-        for node in ast.walk(ast.parse((HYPERHIVE / f"{module}.py").read_text())):
+        for node in ast.walk(ast.parse(file_of(module).read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("hyperhive"):
-                names = [alias.name for alias in node.names]
-                todo += names if node.module == "hyperhive" else [str(node.module).partition(".")[2]]
+                source = str(node.module).removeprefix("hyperhive").removeprefix(".")
+                names = [f"{source}.{alias.name}".removeprefix(".") for alias in node.names]
+                todo += [source] if source and file_of(source).exists() else names

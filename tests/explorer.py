@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from hyperhive import loopback
+from hyperhive.web import loopback
 from tests.hive import ROOT, Hive, listening
 from tests.web import free_port
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from hyperhive import apply_tree
+from hyperhive.apply import tree
 from tests import endpoints
 from tests.endpoints import Gate, wait_until
 from tests.scripted_model import BASE
@@ -45,8 +45,8 @@ class Outside:
         (new / "agent.toml").write_text(f"[egress]\nallow = [{listed}]\n")
         here = self.folder / "deployed" / agent
         if here.exists():
-            apply_tree.exchange(new, here)
-            apply_tree.remove(new)
+            tree.exchange(new, here)
+            tree.remove(new)
         else:
             new.rename(here)
 

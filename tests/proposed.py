@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hyperhive import repository
-from hyperhive.objects import name_of
+from hyperhive.config import repository
+from hyperhive.config.objects import name_of
 from hyperhive.problem import Problem
 
 ENV = {

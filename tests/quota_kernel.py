@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hyperhive import apply, apply_deploy, ctl_disk, quota
+from hyperhive.apply import apply, quota
+from hyperhive.apply import deploy as apply_deploy
+from hyperhive.ctl import disk
 from tests.hive import ROOT
 
 SIZE = 64 * 2**20
@@ -97,7 +99,7 @@ def story() -> dict[str, Any]:
     found: dict[str, Any] = {"told": [deploy("ada", 1, HELD), deploy("bob", 2, "")]}
     found["ada fills"] = as_agent("ada", fill)
     found["bob fills"] = as_agent("bob", fill)
-    found["doctor"] = ctl_disk.check(PLACES.state, PLACES.etc / "hyperhive/agents")
+    found["doctor"] = disk.check(PLACES.state, PLACES.etc / "hyperhive/agents")
     found["ada litters"] = as_agent("ada", litter)
     found["lifted"] = [deploy("ada", 3, ""), as_agent("ada", fill)]
     deploy("ada", 4, HELD)
@@ -106,7 +108,7 @@ def story() -> dict[str, Any]:
     subprocess.run(["umount", DISK], check=True)
     mount("defaults")
     found["counted only"] = deploy("ada", 5, HELD)
-    found["doctor then"] = ctl_disk.check(PLACES.state, PLACES.etc / "hyperhive/agents")
+    found["doctor then"] = disk.check(PLACES.state, PLACES.etc / "hyperhive/agents")
     return found
 
 

@@ -6,8 +6,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from hyperhive.series import find
-from hyperhive.stats import Stats
+from hyperhive.stats.series import find
+from hyperhive.stats.stats import Stats
 
 DAY = "2026-11-20"
 MIDNIGHT = 1_795_132_800_000  # of that day, in ms

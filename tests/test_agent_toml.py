@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyperhive import agent_toml
-from hyperhive.agent_toml import Server
+from hyperhive.config import agent_toml
+from hyperhive.config.agent_toml import Server
 from hyperhive.problem import Problem
 
 GOOD = """

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperhive import agent_toml, allow_list
+from hyperhive.config import agent_toml, allow_list
 from hyperhive.problem import Problem
 
 NEW = "Bash(git push *)"

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from hyperhive import apply, apply_deploy, apply_life, apply_queue, apply_tree, peers
+from hyperhive import peers
+from hyperhive.apply import apply, deploy, life, tree
+from hyperhive.apply import queue as apply_queue
 from hyperhive.problem import Problem
 from tests.hive import ROOT
 
@@ -35,9 +37,9 @@ def queue(places: apply.Places, number: int = 7, **changed: Any) -> Path:
 def deployed(places: apply.Places, number: int = 7, **changed: Any) -> dict[str, Any]:
     """All of a deploy but what systemd does."""
     request = apply.read_request(queue(places, number, **changed))
-    about = apply_deploy.begin(places, request)
-    apply_deploy.put(places, request)
-    apply_deploy.describe(places, request.agent)
+    about = deploy.begin(places, request)
+    deploy.put(places, request)
+    deploy.describe(places, request.agent)
     return about
 
 
@@ -104,7 +106,7 @@ def test_a_deploy_is_the_whole_of_the_config_and_keeps_the_one_before(places: ap
     assert owner(here / "bin/run") == (0, 0, "755")
     assert owner(here / "agent.toml") == (0, 0, "644")
     assert (here.with_name(".ada.old") / "prompt.md").read_text() == "be kind"
-    assert not apply_deploy.is_new(places, "ada")
+    assert not deploy.is_new(places, "ada")
 
 
 def test_a_drop_in_holds_limits_and_watchdog_and_nothing_else(places: apply.Places) -> None:
@@ -146,26 +148,26 @@ def test_the_manager_owns_the_proposals_and_may_write_in_every_state(places: app
 def test_a_new_manager_takes_over_the_proposals(places: apply.Places) -> None:
     manager = deployed(places, agent="manager")["uid_base"]
     deployed(places, agent="ada")
-    apply_tree.remove(places.agents / "manager")
+    tree.remove(places.agents / "manager")
     assert deployed(places, agent="manager")["uid_base"] == manager
 
 
 def test_a_draft_is_a_repository_with_a_template_and_no_agent(places: apply.Places) -> None:
     request = apply.read_request(queue(places, op="draft", files={}, description='writes "haiku" \\ 50%'))
-    apply_life.draft(work(places), request)
+    life.draft(work(places), request)
     assert apply.agent_in(places.config("ada")).description == 'writes "haiku" \\ 50%'
     log = ["git", "-c", f"safe.directory={places.config('ada')}", "log", "--format=%s"]
     assert subprocess.run(log, cwd=places.config("ada"), capture_output=True).stdout.count(b"\n") == 1
     assert owner(places.state_of("ada"))[0] == peers.UID_FIRST
     assert not places.deployed("ada").exists()
     (places.config("ada") / "prompt.md").write_text("mine")
-    apply_life.draft(work(places), request)
+    life.draft(work(places), request)
     assert (places.config("ada") / "prompt.md").read_text() == "mine"
 
 
-def work(places: apply.Places) -> apply_deploy.Work:
+def work(places: apply.Places) -> deploy.Work:
     """For what needs neither systemd nor the broker."""
-    return apply_deploy.Work(places, units=None, broker=None)  # type: ignore[arg-type]
+    return deploy.Work(places, units=None, broker=None)  # type: ignore[arg-type]
 
 
 # requests
@@ -245,10 +247,10 @@ def test_a_purge_takes_all_of_the_agent_and_nothing_else(places: apply.Places) -
     os.link(places.state_of("bob") / "notes.md", places.state_of("ada") / "linked")
     request = apply.read_request(queue(places, op="purge"))
     with pytest.raises(Problem, match="ada is not destroyed"):
-        apply_life.purge(work(places), request)
-    apply_tree.remove(places.deployed("ada"))
-    apply_life.purge(work(places), request)
-    apply_life.purge(work(places), request)
+        life.purge(work(places), request)
+    tree.remove(places.deployed("ada"))
+    life.purge(work(places), request)
+    life.purge(work(places), request)
     assert sorted(path.name for path in places.agents.iterdir()) == ["bob", "manager"]
     assert sorted(path.name for path in (places.state / "homes").iterdir()) == ["bob", "manager"]
     assert (places.state_of("bob") / "notes.md").read_text() == "bob's"
@@ -256,16 +258,16 @@ def test_a_purge_takes_all_of_the_agent_and_nothing_else(places: apply.Places) -
 
 def test_kept_state_has_a_size_and_says_whether_a_login_is_there(places: apply.Places) -> None:
     deployed(places)
-    before = apply_life.kept(places, "ada")
+    before = life.kept(places, "ada")
     assert before["login"] is False
     (places.state_of("ada") / "notes.md").write_bytes(bytes(100_000))
     (places.home("ada") / ".claude").symlink_to(places.state_of("ada"))
     (places.state_of("ada") / ".credentials.json").touch()
-    assert apply_life.kept(places, "ada") == {
+    assert life.kept(places, "ada") == {
         "bytes": pytest.approx(before["bytes"] + 100_000, abs=200),
         "login": False,
     }
     (places.home("ada") / ".claude").unlink()
     (places.home("ada") / ".claude").mkdir()
     (places.home("ada") / ".claude/.credentials.json").touch()
-    assert apply_life.kept(places, "ada")["login"] is True
+    assert life.kept(places, "ada")["login"] is True

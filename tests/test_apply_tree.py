@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hyperhive import apply_tree
+from hyperhive.apply import tree
 
 DEEP = 3000
 
@@ -31,13 +31,13 @@ def test_links_are_removed_and_not_followed(tmp_path: Path, outside: Path) -> No
     (folder / "to-nowhere").symlink_to("nowhere")
     os.link(outside / "file", folder / "hard")
     os.mkfifo(folder / "fifo")
-    apply_tree.remove(folder)
+    tree.remove(folder)
     assert [path.name for path in tmp_path.iterdir()] == ["outside"]
 
 
 def test_a_link_in_the_folders_place_is_removed_itself(tmp_path: Path, outside: Path) -> None:
     (tmp_path / "agent").symlink_to(outside)
-    apply_tree.remove(tmp_path / "agent")
+    tree.remove(tmp_path / "agent")
     assert [path.name for path in tmp_path.iterdir()] == ["outside"]
 
 
@@ -53,7 +53,7 @@ def test_no_depth_is_too_deep_and_no_name_too_odd(tmp_path: Path) -> None:
         os.close(here)
         here = inner
     os.close(here)
-    apply_tree.remove(folder)
+    tree.remove(folder)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -61,7 +61,7 @@ def test_what_a_run_that_was_cut_short_left_is_removed_too(tmp_path: Path) -> No
     (tmp_path / ".agent.gone/3/inner").mkdir(parents=True)
     (tmp_path / ".agent.gone/file").touch()
     (tmp_path / "agent/inner").mkdir(parents=True)
-    apply_tree.remove(tmp_path / "agent")
+    tree.remove(tmp_path / "agent")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -74,12 +74,12 @@ def test_no_mount_is_entered(tmp_path: Path, outside: Path) -> None:
         exec "$2" -c '
 import sys
 from pathlib import Path
-from hyperhive import apply_tree
+from hyperhive.apply import tree
 folder = Path(sys.argv[1])
-assert apply_tree.mounts_below(folder / "agent") == [str(folder / "agent/state/mnt")]
-assert apply_tree.size(folder / "agent") < 4096
+assert tree.mounts_below(folder / "agent") == [str(folder / "agent/state/mnt")]
+assert tree.size(folder / "agent") < 4096
 try:
-    apply_tree.remove(folder / "agent")
+    tree.remove(folder / "agent")
 except OSError as e:
     print(e.strerror)
 ' "$1"
@@ -91,9 +91,9 @@ except OSError as e:
 
 
 def test_an_exchange_is_one_step(tmp_path: Path) -> None:
-    apply_tree.make(tmp_path / "old", {"file": "old"}, ())
-    apply_tree.make(tmp_path / "new", {"file": "new", "bin/x": "#!"}, {"bin/x"})
-    apply_tree.exchange(tmp_path / "old", tmp_path / "new")
+    tree.make(tmp_path / "old", {"file": "old"}, ())
+    tree.make(tmp_path / "new", {"file": "new", "bin/x": "#!"}, {"bin/x"})
+    tree.exchange(tmp_path / "old", tmp_path / "new")
     assert (tmp_path / "old/file").read_text() == "new"
     assert (tmp_path / "new/file").read_text() == "old"
     assert (tmp_path / "old/bin/x").stat().st_mode & 0o777 == 0o755
@@ -101,18 +101,18 @@ def test_an_exchange_is_one_step(tmp_path: Path) -> None:
 
 def test_a_folder_is_its_owners_from_the_moment_it_is_there(tmp_path: Path) -> None:
     (tmp_path / ".state.new").mkdir()  # of a run that was cut short
-    apply_tree.own_folder(tmp_path / "state", 70_000)
+    tree.own_folder(tmp_path / "state", 70_000)
     assert (tmp_path / "state").stat().st_uid == 70_000
     (tmp_path / "state").chmod(0o711)
-    apply_tree.own_folder(tmp_path / "state", 80_000)
+    tree.own_folder(tmp_path / "state", 80_000)
     assert (tmp_path / "state").stat().st_uid == 70_000
 
 
 def test_a_folder_is_not_opened_through_a_link(tmp_path: Path, outside: Path) -> None:
     (tmp_path / "link").symlink_to(outside)
     with (
-        apply_tree.opened(tmp_path) as fd,
+        tree.opened(tmp_path) as fd,
         pytest.raises(NotADirectoryError),
-        apply_tree.opened("link", fd),
+        tree.opened("link", fd),
     ):
         pass

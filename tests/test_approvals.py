@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 from sqlite_utils import Database
 
-from hyperhive import schema
+from hyperhive.store import schema
 from tests.changing import asked, carry_out, draft, events, queued, spawned, tags, trail, until
 from tests.hive import Hive, Peer
 from tests.proposed import MORE, TOML

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from hyperhive import agent_toml, claude, harness
+from hyperhive.cage import claude, harness
+from hyperhive.config import agent_toml
 from tests import endpoints
 from tests.endpoints import Rehearsal
 from tests.hive import ROOT

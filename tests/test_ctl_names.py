@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from hyperhive import ctl
+from hyperhive.ctl import ctl
 from hyperhive.problem import Problem
 from tests.hive import Hive
 from tests.hivectl import run

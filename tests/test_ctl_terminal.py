@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperhive import ctl, ctl_text, ctl_units
+from hyperhive.ctl import ctl, terminal, units
 from tests.hive import ROOT, Hive, hive
 from tests.hivectl import environment, on_terminal, run
 from tests.test_broker import RECORD
@@ -93,14 +93,14 @@ def test_top_waits_for_a_broker_that_was_restarted(here: Hive) -> None:
 
 @given(st.text())
 def test_clean_text_holds_nothing_that_a_terminal_obeys(text: str) -> None:
-    clean = ctl_text.clean(text)
+    clean = terminal.clean(text)
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]", clean)
     assert text.isprintable() is False or clean == text
 
 
 @pytest.mark.parametrize("text", ["grüße", "日本語", "\U0001f468\u200d\U0001f469", "a\n\tb", "\u00a0"])
 def test_honest_text_stays_as_it_is(text: str) -> None:
-    assert ctl_text.clean(text) == text
+    assert terminal.clean(text) == text
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_honest_text_stays_as_it_is(text: str) -> None:
 def test_an_agent_s_state_in_a_word(
     active: dict[str, str] | None, awake: bool, doing: str | None, state: str
 ) -> None:
-    assert ctl_units.state({"name": "ada", "awake": awake, "doing": doing}, active) == state
+    assert units.state({"name": "ada", "awake": awake, "doing": doing}, active) == state
 
 
 def ctl_verbs() -> dict[str, set[str]]:

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from hyperhive import denials, rules, tools_manager
+from hyperhive.cage import tools_manager
+from hyperhive.rules import rules
+from hyperhive.store import denials
 from tests.changing import asked, carry_out, draft, events, queued, spawned, tags, until
 from tests.hive import Hive, Peer
 

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyperhive import egress
-from hyperhive.egress import Target
+from hyperhive.gate import egress
+from hyperhive.gate.egress import Target
 from hyperhive.problem import Problem
 
 WRITTEN = st.text(string.printable, max_size=30)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from hyperhive.ends import loose_ends
-from hyperhive.operations import STATES
-from hyperhive.store import Store
+from hyperhive.operations.operations import STATES
+from hyperhive.store.ends import loose_ends
+from hyperhive.store.store import Store
 from tests.hive import Hive, Peer
 
 

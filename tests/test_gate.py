@@ -13,7 +13,7 @@ from pathlib import Path
 import h11
 import pytest
 
-from hyperhive import http1
+from hyperhive.gate import http1
 from tests import endpoints
 from tests.endpoints import Gate, Rehearsal, answer, ask, prompt
 from tests.scripted_model import BASE, OK, SSE, Model, always_ok, chunked, gate_to, post, read_request

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from hyperhive import addresses
-from hyperhive.egress import Target
-from hyperhive.gate_account import Account, Limits, Pace, Way
+from hyperhive.gate import addresses
+from hyperhive.gate.account import Account, Limits, Pace, Way
+from hyperhive.gate.egress import Target
 from tests import endpoints
 from tests.outside import NAME_SERVER, Names, Outside, Server, echo, outside, two_hosts
 from tests.scripted_model import BASE

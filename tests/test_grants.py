@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyperhive import agent_toml, grants
-from hyperhive.agent_toml import Agent
-from hyperhive.config_tree import File
-from hyperhive.grants import LESS, MORE, OTHER
+from hyperhive.config import agent_toml, grants
+from hyperhive.config.agent_toml import Agent
+from hyperhive.config.config_tree import File
+from hyperhive.config.grants import LESS, MORE, OTHER
 
 
 def allow(*rules: str) -> str:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperhive import mail, wire
+from hyperhive import wire
+from hyperhive.cage import mail
 from tests.test_mcp import MAIL
 
 PIECES = [*"<>/ mMaAiIlL\n\t-x", "&lt;", "</mail>", "<mail "]

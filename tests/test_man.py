@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from hyperhive import agent_toml, rules_builtins, rules_wrappers, settings, tools, tools_manager
+from hyperhive import settings
+from hyperhive.cage import tools, tools_manager
+from hyperhive.config import agent_toml
+from hyperhive.rules import builtins, wrappers
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "man").glob("*.rst"))
@@ -112,7 +115,7 @@ def test_page_and_schema_agree_on_keys_types_limits_and_defaults(page: str, sche
 def test_hive_rules_names_all_that_needs_no_rule() -> None:
     page = next(page for page in PAGES if page.stem.startswith("hive-rules"))
     named = re.findall(r"\*\*([^* ]+)(?: -[vr])?\*\*", section(page, "WHAT NEEDS NO RULE"))
-    free = {*rules_builtins.CHECKS, *rules_wrappers.WRAPPERS, *rules_wrappers.SHELLS}
+    free = {*builtins.CHECKS, *wrappers.WRAPPERS, *wrappers.SHELLS}
     need_one = {"source", "alias", "enable", "kill", "let", "complete"}
     assert {*named} - need_one == free | {"[[", "(("}
     assert not need_one & free

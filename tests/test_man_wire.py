@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from hyperhive import operations, operations_turns, operations_watch, runs
-from hyperhive.broker import Broker
+from hyperhive.broker.broker import Broker
+from hyperhive.operations import operations, turns, watch
+from hyperhive.store import runs
 from tests import wire_page
 from tests.crash_points import MODULES
 from tests.hive import hive
@@ -109,7 +110,8 @@ def refusals() -> set[str]:
 def test_the_list_of_errors() -> None:
     general = {
         *re.findall(
-            r'Problem\("([a-z-]+)"', inspect.getsource(importlib.import_module("hyperhive.connection"))
+            r'Problem\("([a-z-]+)"',
+            inspect.getsource(importlib.import_module("hyperhive.broker.connection")),
         ),
         *re.findall(r'Problem\("([a-z-]+)"', inspect.getsource(operations.answer)),
     }
@@ -211,11 +213,11 @@ def names_in(pattern: str) -> set[str]:
 @pytest.mark.parametrize(
     ("title", "of", "made"),
     [
-        ("EVENTS", "events", names_in(r'\.publish\(\s*"(\w+)"') | {*operations_watch.TEXTS}),
+        ("EVENTS", "events", names_in(r'\.publish\(\s*"(\w+)"') | {*watch.TEXTS}),
         (
             "MAIL FROM THE SYSTEM",
             "mail",
-            names_in(r'"event": "(\w+)"') | {*operations_turns.TROUBLE.values()} | runs.MAILED,
+            names_in(r'"event": "(\w+)"') | {*turns.TROUBLE.values()} | runs.MAILED,
         ),
     ],
     ids=["events", "mail"],

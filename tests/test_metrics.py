@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from hyperhive import series, web_metrics
+from hyperhive.stats import series
+from hyperhive.web import metrics
 from tests.hive import Hive
 from tests.hivectl import load, run
 from tests.test_telemetry import work
@@ -39,7 +40,7 @@ def value(found: dict[str, Any], name: str, sample: str = "", **labels: str) -> 
 
 def test_what_happened_is_counted_with_types_and_units(site: Web, worked: Hive) -> None:
     answer = read(site, run(worked, "url", "--metrics").stdout.strip())
-    assert answer.headers["content-type"] == web_metrics.KIND and answer.text.endswith("# EOF\n")
+    assert answer.headers["content-type"] == metrics.KIND and answer.text.endswith("# EOF\n")
     found = families(answer.text)
     assert {found[f"hyperhive_{name}"].type for name in ("turns", "cost_usd", "crashes")} == {"counter"}
     assert (found["hyperhive_cost_usd"].unit, found["hyperhive_notes_bytes"].unit) == ("usd", "bytes")
@@ -59,7 +60,7 @@ def test_what_happened_is_counted_with_types_and_units(site: Web, worked: Hive) 
 
 
 def test_every_series_has_a_name_and_says_what_it_is(site: Web, worked: Hive) -> None:
-    assert web_metrics.NAMES.keys() == series.ALL.keys()
+    assert metrics.NAMES.keys() == series.ALL.keys()
     for name, family in families(site.get("/metrics").text).items():
         said = {about.about for about in series.ALL.values()}
         assert family.documentation.rstrip(".") in said, name
@@ -82,7 +83,7 @@ def test_names_of_tools_are_told_apart_however_strange() -> None:
         "sum": 1,
         "steps": [],
     }
-    text = web_metrics.text({"key": f"tool.{name}", **about} for name in names).decode()
+    text = metrics.text({"key": f"tool.{name}", **about} for name in names).decode()
     found = families(text)["hyperhive_tool_calls"].samples
     assert len({each.labels["tool"] for each in found}) == len(names)
     assert text.isprintable() or text.replace("\n", "").isprintable()

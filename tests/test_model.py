@@ -19,7 +19,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from hyperhive.store import ATTEMPTS_MAX
+from hyperhive.store.store import ATTEMPTS_MAX
 from tests.crash_world import AGENTS, BASES, World, Zygote
 
 agents = st.sampled_from(AGENTS)

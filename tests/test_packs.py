@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hyperhive import repository
-from hyperhive.objects import Objects
+from hyperhive.config import repository
+from hyperhive.config.objects import Objects
 from hyperhive.problem import Problem
 from tests.proposed import TOML, Proposed, refused
 

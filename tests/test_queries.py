@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from hyperhive import web_show
+from hyperhive.web import show
 from tests.hive import ROOT
 from tests.stats_made import DAY, RUN, at, make
 
@@ -177,7 +177,7 @@ def test_the_man_page_says_the_same() -> None:
 
 def test_what_the_page_asks_is_there() -> None:
     """Of the pages of agents: also for that agent alone."""
-    for place, asks in web_show.ASKS.items():
+    for place, asks in show.ASKS.items():
         for question, _ in asks:
             about = META["queries"][question]
             assert place in ("hive", "approvals") or "agent" in about["params"], question

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hyperhive import quota
+from hyperhive.apply import quota
 from tests.hive import ROOT
 
 UNKEPT = quota.unkept("ada")

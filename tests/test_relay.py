@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hyperhive.relay import CONNECTIONS_MAX
+from hyperhive.cage.relay import CONNECTIONS_MAX
 from tests.hive import ROOT
 from tests.scripted import wait_until
 

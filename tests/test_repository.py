@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hyperhive import repository
-from hyperhive.config_tree import File
+from hyperhive.config import repository
+from hyperhive.config.config_tree import File
 from hyperhive.problem import Problem
 from tests.proposed import TOML, Proposed, everything
 

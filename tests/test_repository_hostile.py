@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hyperhive import repository
-from hyperhive.packs import OBJECT_MAX
+from hyperhive.config import repository
+from hyperhive.config.packs import OBJECT_MAX
 from hyperhive.problem import Problem
 from tests.proposed import TOML, Proposed, everything, refused
 

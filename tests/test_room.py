@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from hyperhive import room
+from hyperhive.broker import room
 
 
 def test_a_disk_that_is_nearly_full_is_told(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ import pytest
 import tree_sitter
 import tree_sitter_bash
 
-from hyperhive import rules_grammar
-from hyperhive.rules import Denial, judge
-from hyperhive.rules_tree import Simple
-from hyperhive.rules_values import walk
+from hyperhive.rules import grammar
+from hyperhive.rules.rules import Denial, judge
+from hyperhive.rules.tree import Simple
+from hyperhive.rules.values import walk
 from tests.rules_corpus import RULES, commands
 
 DENIED, ALLOWED = [*commands("denied.txt")], [*commands("allowed.txt")]
@@ -162,6 +162,6 @@ def named(node: tree_sitter.Node) -> Iterator[str]:
 def test_another_parser_finds_no_command_that_ours_does_not() -> None:
     parser = tree_sitter.Parser(tree_sitter.Language(tree_sitter_bash.language()))
     for _, text in (*ALLOWED, *commands("heldout.txt")):
-        nodes = walk(rules_grammar.read(text))
+        nodes = walk(grammar.read(text))
         ours = {node.words[0].source for node in nodes if isinstance(node, Simple) and node.words}
         assert {*named(parser.parse(text.encode()).root_node)} <= ours | {"time"}, text

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hyperhive.rules import judge
+from hyperhive.rules.rules import judge
 from tests.hive import ROOT
 from tests.rules_scripts import Scripts
 

@@ -5,8 +5,9 @@ import sqlite3
 import time
 from typing import Any
 
-from hyperhive import sessions, wire
-from hyperhive.store import now
+from hyperhive import wire
+from hyperhive.store import sessions
+from hyperhive.store.store import now
 from tests.changing import carry_out, draft, spawned
 from tests.hive import Hive, Peer
 from tests.hivectl import load, run

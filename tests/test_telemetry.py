@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hyperhive import series
+from hyperhive.stats import series
 from tests.hive import Hive, hive
 from tests.hivectl import load, on_terminal, run
 from tests.page.scene import death

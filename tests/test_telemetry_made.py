@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.hive import ROOT
 
-COMMAND = [sys.executable, "-m", "hyperhive.telemetry_made"]
+COMMAND = [sys.executable, "-m", "hyperhive.stats.made"]
 FEW = ["--agents=5", "--days=4", "--turns=400", "--until=2026-11-22T00:00:00+00:00"]
 
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperhive import turn, wire
-from hyperhive.operations_turns import turn_record
+from hyperhive import wire
+from hyperhive.cage import turn
+from hyperhive.operations.turns import turn_record
 
 INIT = '{"type":"system","subtype":"init","session_id":"5f3d","model":"claude-sonnet-5-5"}'
 GOOD = (

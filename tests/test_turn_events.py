@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hyperhive.live import EVENTS_BURST
+from hyperhive.broker.live import EVENTS_BURST
 from tests.hive import Hive, Peer
 
 EVENT = {"n": 1, "kind": "text", "tool": None, "id": None, "text": "hello", "bytes": 5}

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from hyperhive import runs, watch, watch_journal
-from hyperhive.watch_journal import EXITED, FAILED, STOPPED, STOPPING, SUCCEEDED, End, end_of
+from hyperhive.store import runs
+from hyperhive.watch import journal, watch
+from hyperhive.watch.journal import EXITED, FAILED, STOPPED, STOPPING, SUCCEEDED, End, end_of
 from tests.hive import Hive, Peer
 
 UNIT = "hive-agent@ada.service"
@@ -83,7 +84,7 @@ def test_only_some_units_are_watched() -> None:
 
 
 def test_last_words_fit_into_a_message() -> None:
-    kept = watch_journal.closes(["é" * 8000, "b" * 8000, "c"])
+    kept = journal.closes(["é" * 8000, "b" * 8000, "c"])
     assert [line[0] for line in kept] == ["b", "c"]
 
 

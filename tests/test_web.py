@@ -7,10 +7,11 @@ from contextlib import closing
 
 import pytest
 
-from hyperhive import peers, web
-from hyperhive.web_broker import Pool
-from hyperhive.web_guard import Guard
-from hyperhive.web_stream import Hub
+from hyperhive import peers
+from hyperhive.web import web
+from hyperhive.web.broker import Pool
+from hyperhive.web.guard import Guard
+from hyperhive.web.stream import Hub
 from tests import web as webs
 from tests.hive import hive
 from tests.web import FORM, Answer, Headers, OverUnix, Web

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hyperhive import operations
+from hyperhive.operations import operations
 from tests.test_web import APP
 from tests.web import FORM, Headers, Web
 from tests.wire_code import SOCKETS

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hyperhive import web_stream
+from hyperhive.web import stream as web_stream
 from tests import web as webs
 from tests.hive import Hive
 from tests.web import Stream, Web

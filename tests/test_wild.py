@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hyperhive import wild
+from hyperhive.broker import wild
 from tests.hive import Hive, hive
 from tests.hivectl import load, run
 from tests.test_broker import RECORD

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from hyperhive import loopback, web_guard
+from hyperhive.web import guard, loopback
 from tests.hive import ROOT, Hive
 
 Headers = dict[str, str | None]
@@ -128,7 +128,7 @@ class Web:
         assert answer.status == 303, answer.text
         token = answer.headers["set-cookie"].partition(";")[0].partition("=")[2]
         self.cookies[self.name] = token
-        self.csrf_token = web_guard.csrf(token)
+        self.csrf_token = guard.csrf(token)
         return token
 
     def csrf(self) -> str:

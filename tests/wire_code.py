@@ -10,14 +10,15 @@ from collections.abc import Iterator
 from types import CodeType, FunctionType
 from typing import Any
 
-from hyperhive import ends, operations, outcomes
-from hyperhive.broker import Broker
-from hyperhive.changes import Changes
-from hyperhive.commit import Writer
+from hyperhive.broker.broker import Broker
+from hyperhive.broker.changes import Changes
+from hyperhive.broker.snapshot import Snapshots
+from hyperhive.operations import operations
 from hyperhive.problem import Problem
-from hyperhive.snapshot import Snapshots
-from hyperhive.stats import Stats
-from hyperhive.store import Store
+from hyperhive.stats.stats import Stats
+from hyperhive.store import ends, outcomes
+from hyperhive.store.commit import Writer
+from hyperhive.store.store import Store
 
 SOCKETS: dict[str, dict[str, Any]] = {
     "AGENT": {**operations.AGENT, **operations.HARNESS},

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
-from hyperhive import operations
+from hyperhive.operations import operations
 from tests.changing import as_deployed, draft
 from tests.changing import queued as queued_as
 from tests.hive import INVOCATION, Hive, Peer

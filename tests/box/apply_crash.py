@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hyperhive import apply, apply_queue
+from hyperhive.apply import apply, queue
 from hyperhive.client import Client, Connection
 
 OPERATOR = "/run/hyperhive/operator.sock"
@@ -60,7 +60,7 @@ def line_of(frame: FrameType | None) -> str:
     lines = []
     while frame:
         path = Path(frame.f_code.co_filename)
-        if path.stem.startswith("apply_") and path.parent.name == "hyperhive":
+        if path.parts[-3:-1] == ("hyperhive", "apply"):
             lines.append(f"{frame.f_code.co_name}:{frame.f_lineno}")
         frame = frame.f_back
     return " < ".join(lines)
@@ -73,8 +73,8 @@ def run(wanted: str) -> list[str]:
     if pid == 0:
         steps = Steps(wanted)
         sys.setprofile(steps)
-        for path in apply_queue.waiting(QUEUE):
-            apply_queue.carry_out(PLACES, path)
+        for path in queue.waiting(QUEUE):
+            queue.carry_out(PLACES, path)
         sys.setprofile(None)
         os.write(theirs, json.dumps(list(steps.seen)).encode())
         os._exit(0)

@@ -11,14 +11,15 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from hyperhive import box as box_module
+from hyperhive.box import box as box_module
 from tests.box.conftest import HIVE_BOX, ROOT, Run, hive_box
 
 # who may look everywhere, as the checkout may lie where nobody else may
 NOBODY = ["setpriv", "--reuid=65534", "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
 # unshare(1) cannot below a chroot
 ALONE = (
-    "import os, sys; from hyperhive import boot; boot.private_mounts(); os.execvp(sys.argv[1], sys.argv[1:])"
+    "import os, sys; from hyperhive.box import boot\n"
+    "boot.private_mounts(); os.execvp(sys.argv[1], sys.argv[1:])"
 )
 OWN_MOUNTS = [sys.executable, "-c", ALONE]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hyperhive import quota
+from hyperhive.apply import quota
 from hyperhive.problem import Problem
 from tests.box.changes import approved, ask, base, change, do, outcome, propose
 from tests.box.crew import ALLOW, DONE, Crew, Watch

@@ -2,7 +2,7 @@
 
 import re
 
-from hyperhive.ctl_backup import UNITS
+from hyperhive.ctl.backups import UNITS
 from tests.box.conftest import Run
 from tests.box.crew import Crew, Watch
 

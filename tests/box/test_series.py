@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hyperhive.series import ALL
+from hyperhive.stats.series import ALL
 from tests.box.changes import ask, propose
 from tests.box.crew import DONE, WAIT, Crew, Event, Watch
 

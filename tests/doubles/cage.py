@@ -10,8 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hyperhive import harness
-from hyperhive.claude import Limits
+from hyperhive.cage import harness
+from hyperhive.cage.claude import Limits
 from hyperhive.problem import run_main
 
 FOLDER, AGENT, UID, FIFO, LINGER, TURN_TIMEOUT, LIMITS, MODEL = sys.argv[1:]

@@ -2,7 +2,7 @@
 
 import sys
 
-from hyperhive.relay import Relay
+from hyperhive.cage.relay import Relay
 
 relay = Relay(sys.argv[1], ("127.0.0.1", 0))
 print(relay.listener.getsockname()[1], flush=True)

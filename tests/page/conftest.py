@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
-from hyperhive import telemetry_made
+from hyperhive.stats import made
 from tests.hive import ROOT, Hive, Peer, hive
 from tests.page import scene
 from tests.web import Web, web
@@ -94,7 +94,7 @@ def worked(here: Hive, days: int) -> None:
     """So many days of telemetry up to the last midnight, before its broker has begun."""
     path = here.state / "db/stats.db"
     until = datetime.now(UTC)
-    telemetry_made.make(path, seed=3, agents=3, days=days, turns=150 * days, until=until)
+    made.make(path, seed=3, agents=3, days=days, turns=150 * days, until=until)
 
 
 def sign_in(context: BrowserContext, served: Web) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from hyperhive import series, web_charts
+from hyperhive.stats import series
+from hyperhive.web import charts
 from tests.page import scene
 from tests.page.conftest import DESK, PHONE, Site, Size, fits, live, serious, stage
 from tests.page.test_looks import COVERED
@@ -44,7 +45,7 @@ def plotted(page: Page, title: str) -> Any:
 
 
 def test_every_series_has_a_chart() -> None:
-    keys = {key for chart in (*web_charts.AGENT, *web_charts.HIVE) for key in chart.keys}
+    keys = {key for chart in (*charts.AGENT, *charts.HIVE) for key in chart.keys}
     assert keys == series.ALL.keys()
 
 
@@ -61,7 +62,7 @@ def test_an_agents_page_fetches_its_charts_when_one_gets_there(busy: Site) -> No
 
 def test_in_each_window_all_charts_have_one_axis_and_gaps(busy: Site) -> None:
     page = drawn(busy.open(ADA))
-    for window, hours in reversed(web_charts.WINDOWS.items()):
+    for window, hours in reversed(charts.WINDOWS.items()):
         page.get_by_role("link", name=window, exact=True).click()
         expect(page.locator("#charts-at")).to_have_attribute("data-shown", str(hours))
         expect(page.locator("[aria-current]")).to_have_text(window)

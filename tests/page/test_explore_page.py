@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from hyperhive import loopback, telemetry_made
+from hyperhive.stats import made as telemetry_made
+from hyperhive.web import loopback
 from tests.explorer import SOCKETS, explorer, signed_in
 from tests.hive import Hive
 from tests.page.conftest import DESK, PHONE, SECONDS, Size, fits, is_wrong, serious

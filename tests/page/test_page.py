@@ -6,7 +6,7 @@ import time
 import pytest
 from playwright.sync_api import Page, expect
 
-from hyperhive import web_guard
+from hyperhive.web import guard
 from tests.changing import carry_out
 from tests.page import scene
 from tests.page.conftest import DESK, LIVE, PHONE, Site, Size, fits, live
@@ -288,7 +288,7 @@ def test_mail_is_seen_at_once(site: Site) -> None:
 
 
 def test_nothing_of_the_page_needs_what_its_policy_forbids(still: Site) -> None:
-    assert "unsafe" not in json.dumps(web_guard.HEADERS)
+    assert "unsafe" not in json.dumps(guard.HEADERS)
     for path in ("/", "/agent/ada", "/sessions", "/request/5"):
         text = still.web.get(path).text
         assert "style=" not in text and "<style" not in text and " onclick" not in text

@@ -1,0 +1,1 @@
+"""hive-apply: what the operator approved becomes files, folders and units."""

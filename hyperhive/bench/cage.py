@@ -1,0 +1,52 @@
+"""The figure of `make bench` on the cage: what its walls cost at each start, beside nspawn's own."""
+
+import re
+import subprocess
+import time
+from pathlib import Path
+
+from hyperhive.bench.bench import RUNS, Figure, figure
+
+UNIT = Path("/usr/lib/systemd/system/hive-agent@.service")
+NSPAWN = Path("/etc/systemd/nspawn")
+WALLS = "Environment LockPersonality Restrict.* SystemCall.*"
+COMMON = "--quiet --keep-unit --register=no --as-pid2 --private-network --console=pipe --link-journal=no"
+CLOCK = ["/usr/bin/python3", "-I", "-c", "import time; print(time.monotonic_ns())"]
+
+
+def started(properties: list[str], options: list[str]) -> float:
+    """Milliseconds until a program runs in a cage that systemd was asked for."""
+    unit = ["systemd-run", "--quiet", "--wait", "--collect", "--pipe", "--property=Delegate=yes"]
+    unit += [f"--property={each}" for each in properties]
+    command = [*unit, "systemd-nspawn", *COMMON.split(), *options, *CLOCK]
+    began = time.monotonic_ns()
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return (int(done.stdout) - began) / 1e6
+
+
+def settings(name: str) -> tuple[list[str], list[str]]:
+    """Of the shipped unit and of an agent's cage, as nspawn is to be started with them."""
+    text = UNIT.read_text().replace("\\\n", " ")
+    walls = rf"^((?:{'|'.join(WALLS.split())})=.*)$"
+    options = re.findall(
+        r" (--(?:directory|read-only|private-users-ownership|no-new|drop|resolv|time)\S*)", text
+    )
+    return re.findall(walls, text, re.M), [f"--machine={name}", "--settings=override", *options]
+
+
+def run(_: Path) -> list[Figure]:
+    cage = (NSPAWN / "h-ada.nspawn").read_text()  # the demo's
+    users = re.search(r"^PrivateUsers=(\S+)$", cage, re.M)
+    assert users
+    copy = NSPAWN / "bench.nspawn"
+    copy.write_text(re.sub(r"^.*/run/hive-agent/.*\n", "", cage, flags=re.M))
+    subprocess.run(["systemctl", "start", "run-hyperhive-cages.mount"], check=True)
+    bare = ["--directory=/", "--volatile=yes", "--settings=no", "--private-users-ownership=off"]
+    bare.append(f"--private-users={users[1]}")
+    ours = settings(copy.stem)
+    more = []
+    for _run in range(RUNS):  # one beside the other, for a machine is never quiet
+        before = started([], bare)
+        more.append(started(*ours) - before)
+    copy.unlink()
+    return [figure("a cage's start, more than a bare one's of nspawn", "ms", more, 30)]

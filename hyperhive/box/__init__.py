@@ -1,0 +1,1 @@
+"""hive-box: a throwaway systemd host on this machine."""

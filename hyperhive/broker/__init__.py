@@ -1,0 +1,1 @@
+"""hive-broker: connections, the wire, wakes and what becomes of a change."""

@@ -1,0 +1,108 @@
+"""An agent gone wild: the limits that it has run into, for the operator to see until that is over."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hyperhive import facts
+from hyperhive.broker import room
+from hyperhive.store.store import UNDELIVERED_MAX, Row, now
+
+if TYPE_CHECKING:
+    from hyperhive.broker.broker import Broker
+    from hyperhive.broker.live import Agent
+
+CALLS_MAX = 1000  # of tools in one turn, that are nothing to speak of
+EASED = 0.9  # of what a sender may have undelivered: below it, its flood of mail is over
+CALM = 600.0  # seconds in which no line was dropped, after which a flood of the log is over
+TEXTS = {
+    "mail_flood": "{agent} has {count:,} undelivered messages out and is refused more",
+    "log_flood": "{agent} floods the journal: {count:,} of its lines were dropped",
+    "many_calls": "{agent} has called {count:,} tools in turn {turn}, which goes on",
+}
+
+
+@dataclass
+class Flag:
+    since: str
+    count: int
+    turn: int | None
+    last: float  # by the monotonic clock
+
+    def calm(self, at: float) -> bool:
+        return at >= self.last + CALM
+
+
+def flag(broker: Broker, agent: Agent, kind: str, count: int, turn: int | None = None) -> None:
+    at = time.monotonic()
+    if known := standing(broker, agent, kind):
+        known.count, known.last = count, at
+        return
+    agent.wild[kind] = Flag(now(), count, turn, at)
+    text = text_of(agent, kind)
+    broker.publish("wild", agent=agent.name, kind=kind, text=text, over=False)
+    if agent.wild_facts.take(1):
+        facts.log(kind, text, agent=agent.name, notice=True, HIVE_TURN=turn, HIVE_COUNT=count)
+    if kind == "log_flood":
+        asyncio.get_running_loop().call_later(CALM, ease, broker, agent, agent.wild[kind])
+
+
+def standing(broker: Broker, agent: Agent, kind: str) -> Flag | None:
+    """The flag, unless it is over."""
+    if not (found := agent.wild.get(kind)):
+        return None
+    match kind:
+        case "mail_flood":
+            over = broker.store.undelivered[agent.name] < EASED * UNDELIVERED_MAX
+        case "log_flood":
+            over = found.calm(time.monotonic())
+        case _:
+            over = agent.turn != found.turn
+    return None if over else found
+
+
+def ease(broker: Broker, agent: Agent, last: Flag) -> None:
+    """Nothing else happens when a log goes quiet, by which a page would look again."""
+    if agent.wild.get("log_flood") is not last or broker.agents.get(agent.name) is not agent:
+        return
+    left = last.last + CALM - time.monotonic()
+    if left > 0:
+        asyncio.get_running_loop().call_later(left, ease, broker, agent, last)
+    else:
+        text = text_of(agent, "log_flood")
+        broker.publish("wild", agent=agent.name, kind="log_flood", text=text, over=True)
+
+
+def text_of(agent: Agent, kind: str) -> str:
+    found = agent.wild[kind]
+    return TEXTS[kind].format(agent=agent.name, count=found.count, turn=found.turn)
+
+
+def of_agent(broker: Broker, agent: Agent) -> list[Row]:
+    return [
+        {"kind": kind, "since": found.since, "text": text_of(agent, kind), "do": stop(agent.name)}
+        for kind in TEXTS
+        if (found := standing(broker, agent, kind))
+    ]
+
+
+def stop(name: str) -> str:
+    return f"systemctl stop hive-agent@{name}.socket hive-agent@{name}.service"
+
+
+def disk(broker: Broker) -> list[Row]:
+    """As whoever asks finds it: a disk that fills gives no sign."""
+    folder = broker.store.path.parent
+    margin = 0.01 if broker.disk_low_since else 0.0  # so that it does not come and go
+    if not (text := room.scarce(folder, room.LEAST + margin)):
+        broker.disk_low_since = None
+        return []
+    if not broker.disk_low_since:
+        broker.disk_low_since = now()
+        if broker.disk_facts.take(1):
+            facts.log("disk_low", text, agent="", notice=True)
+    do = f"du --one-file-system --human-readable --max-depth=2 {broker.store.path.parent.parent}"
+    return [{"kind": "disk_low", "since": broker.disk_low_since, "text": text, "do": do}]

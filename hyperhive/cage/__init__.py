@@ -1,0 +1,1 @@
+"""What runs inside an agent's cage: harness, MCP server, relay. Standard library only."""

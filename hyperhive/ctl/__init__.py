@@ -1,0 +1,1 @@
+"""hivectl: the verbs, and how they print."""

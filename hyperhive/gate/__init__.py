@@ -1,0 +1,1 @@
+"""hive-gate: the one way out of a cage."""

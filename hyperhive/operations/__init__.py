@@ -1,0 +1,1 @@
+"""The operations of hyperhive-wire(7), a module for each subject."""

@@ -1,0 +1,1 @@
+"""hive-rehearsal: a model by rules, for demos and tests."""

@@ -1,0 +1,41 @@
+"""Where a command may write: the agent's own folders, and nowhere by a detour."""
+
+import os
+import re
+from collections.abc import Iterable
+
+from hyperhive.rules.values import COUNT, HOME, TAME, UNKNOWN
+
+WRITABLE = ("/state", HOME, "/shared", "/tmp")  # noqa: S108
+HARMLESS = r"/dev/(null|stdout|stderr|fd/[0-9]+)"
+NETWORK = r"/dev/(tcp|udp)(/|$)"
+# What a shell, git, ssh, pip, npm or the CLI reads by itself: who writes it decides what they run.
+STARTUP = (
+    rf"{HOME}/\.(bash\w*|profile|inputrc|gitconfig|config|ssh|npmrc|pip|pypirc|netrc|curlrc|wgetrc"
+    rf"|claude(\.json)?"
+    r"|local|vimrc|vim|exrc|hyperhive-session|cargo|gnupg)(/|$)|.*/\.git/(config|hooks|info|modules)(/|$)"
+)
+
+
+def fault(path: str, folders: Iterable[str] | None) -> str:
+    """Why it may not write there, or "". `folders`: where the command may be by then; None: anywhere."""
+    if not path or re.fullmatch(HARMLESS, path):  # bash refuses the empty one
+        return ""
+    if UNKNOWN.search(path) or path.startswith(TAME) or (not path.startswith("/") and folders is None):
+        return "where it would write cannot be told"
+    if re.search(r"[^./]/+\.\.(/|$)|^/+\.\.|\.\./.*[^./].*/\.\.", path):
+        return "a path that goes up again, past what may be a link"
+    for folder in [""] if path.startswith("/") else folders or ():
+        place = f"{folder}/{path}".replace(TAME, "1").replace(COUNT, "1")
+        for each in (os.path.normpath(place), os.path.realpath(place)):
+            if why := misplaced("/" + each.lstrip("/")):
+                return why
+    return ""
+
+
+def misplaced(place: str) -> str:
+    if not any(place.startswith(folder + "/") for folder in WRITABLE):
+        return f"it would write outside {', '.join(WRITABLE[:-1])} and {WRITABLE[-1]}"
+    if re.match(STARTUP, place):
+        return "it would write what other programs take their orders from"
+    return ""

@@ -1,0 +1,1 @@
+"""Telemetry: stats.db and events.db, written and read."""

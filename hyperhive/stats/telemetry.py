@@ -1,0 +1,213 @@
+"""What happens in the hive, noted on the mail's thread in a microsecond, and written by that of stats.db."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from hyperhive import facts
+from hyperhive.problem import Problem
+from hyperhive.stats import sql
+from hyperhive.stats.stats import BUSY_MS
+from hyperhive.store.store import now, stamp
+
+if TYPE_CHECKING:
+    from hyperhive.broker.broker import Broker
+
+Fields = dict[str, Any]
+
+EVERY = 1.0  # seconds at least from one batch to the next
+DAY = 86_400_000  # ms
+FLUSH_WAIT = 1.0  # seconds
+NOTED_MAX = 200_000  # while a reader holds up the writing
+
+
+@dataclass
+class Noted:
+    """What a batch is made of. The rows themselves are read from the databases when it is written."""
+
+    touched: list[int] = field(default_factory=list)
+    delivered: list[tuple[int, str, str]] = field(default_factory=list)
+    turns: list[tuple[str, int]] = field(default_factory=list)
+    requests: list[int] = field(default_factory=list)
+    questions: list[int] = field(default_factory=list)
+    runs: list[str] = field(default_factory=list)
+    denied: list[tuple[int, str, int]] = field(default_factory=list)
+    starts: list[tuple[str, str, str, int | None]] = field(default_factory=list)
+    points: list[tuple[str, str, str, str, int, float]] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        return {each.name: json.dumps(getattr(self, each.name)) for each in fields(self)}
+
+
+def clock() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Telemetry:
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self.noted = Noted()
+        self.count = 0
+        self.lost = 0
+        self.deepest: dict[str, tuple[int, int]] = {}  # of inboxes since the last batch: how many, when
+        self.awake = (-1, -1)
+        self.timer: asyncio.TimerHandle | None = None
+        self.writing: asyncio.Future[bool] | None = None
+        self.catch_up = True  # what an earlier broker left out
+        self.db: sqlite3.Connection | None = None
+        self.base: sqlite3.Connection | None = None  # that of Stats, when ours was opened
+        self.reader = ThreadPoolExecutor(1, "stats-reader")
+        self.takes: dict[str, Callable[[Fields], None]] = {
+            "mail": self.mail,
+            "delivered": self.delivered,
+            "done": self.ended,
+            "requeued": self.ended,
+            "dead": self.ended,
+            "awake": self.woke,
+            "asleep": lambda fields: None,
+            "turn": lambda fields: self.noted.turns.append((fields["agent"], fields["number"])),
+            "approval": lambda fields: self.noted.requests.append(fields["id"]),
+            "question": lambda fields: self.noted.questions.append(fields["id"]),
+            "question_answered": lambda fields: self.noted.questions.append(fields["id"]),
+            "command_denied": lambda fields: self.noted.denied.append(
+                (fields["id"], fields["agent"], clock())
+            ),
+            "container_crash": lambda fields: self.noted.runs.append(fields["invocation"]),
+            "quarantined": lambda fields: self.noted.runs.append(fields["invocation"]),
+        }
+
+    def note(self, event: str, fields: Fields) -> None:
+        take = self.takes.get(event)
+        if not take:
+            return
+        if self.count >= NOTED_MAX:
+            self.lost += 1
+            return
+        self.count += 1
+        take(fields)
+        if not self.timer and not self.writing:
+            self.timer = asyncio.get_running_loop().call_later(EVERY, self.begin)
+
+    def mail(self, fields: Fields) -> None:
+        self.noted.touched.append(fields["id"])
+        self.depth(fields["to"])
+
+    def delivered(self, fields: Fields) -> None:
+        self.noted.delivered.append((fields["id"], fields["agent"], now()))
+        self.depth(fields["agent"])
+
+    def ended(self, fields: Fields) -> None:
+        self.noted.touched.append(fields["id"])
+        self.depth(fields["agent"])
+
+    def depth(self, name: str) -> None:
+        count = self.broker.store.queued[name]
+        if name not in self.deepest or count > self.deepest[name][0]:
+            self.deepest[name] = count, clock()
+
+    def woke(self, fields: Fields) -> None:
+        wake_ms, at = fields["wake_ms"], clock()
+        self.noted.starts.append(
+            (fields["invocation"], fields["agent"], stamp(at - (wake_ms or 0)), wake_ms)
+        )
+        if wake_ms is not None:
+            self.noted.points.append(("spread", "ms", "wake_ms", fields["agent"], at, wake_ms))
+
+    # a batch
+
+    def begin(self) -> asyncio.Future[bool]:
+        """What was noted goes to the other thread; what comes meanwhile goes with the next."""
+        if self.timer:
+            self.timer.cancel()
+        self.timer = None
+        self.gauges()
+        batch, catch_up = self.noted, self.catch_up
+        self.noted, self.count, self.catch_up = Noted(), 0, False
+        loop = asyncio.get_running_loop()
+        self.writing = loop.run_in_executor(self.broker.stats.thread, self.write, batch, catch_up)
+        self.writing.add_done_callback(self.written)
+        return self.writing
+
+    def gauges(self) -> None:
+        at, queued = clock(), self.broker.store.queued
+        for name, (count, when) in self.deepest.items():
+            if name in self.broker.agents:
+                kept = [(count, when)] if count > queued[name] else []
+                for value, ts in (*kept, (queued[name], at)):
+                    self.noted.points.append(("last", "messages", "inbox_depth", name, ts, value))
+        self.deepest.clear()
+        awake = sum(agent.run is not None for agent in self.broker.agents.values())
+        counts = awake, len(self.broker.agents) - awake
+        if counts != self.awake:
+            self.awake = counts
+            for key, value in zip(("agents_awake", "agents_asleep"), counts, strict=True):
+                self.noted.points.append(("last", "agents", key, "", at, value))
+
+    def written(self, done: asyncio.Future[bool]) -> None:
+        self.writing = None
+        self.catch_up = self.catch_up or not done.result()
+        if self.lost:
+            text = f"{self.lost} events are missing from the statistics: a reader holds up their writing"
+            facts.log("telemetry_lost", text, agent="", notice=True, HIVE_COUNT=self.lost)
+            self.lost, self.catch_up = 0, True
+        if self.count and not self.timer:
+            self.timer = asyncio.get_running_loop().call_later(EVERY, self.begin)
+
+    async def flush(self) -> None:
+        """All that has happened by now is in stats.db, unless a reader holds up its writing."""
+        if self.writing:
+            await asyncio.wait([self.writing], timeout=FLUSH_WAIT)
+        if not self.writing and (self.count or self.catch_up):
+            await asyncio.wait([self.begin()], timeout=FLUSH_WAIT)
+
+    async def prune(self, days: int) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self.broker.stats.thread, self.delete, clock() - days * DAY)
+
+    # on the thread of stats.db
+
+    def write(self, batch: Noted, catch_up: bool) -> bool:
+        try:
+            db = self.opened()
+            given = batch.as_json() | {"catch_up": catch_up, "now": clock()}
+            # not immediate, which would lock hive.db, too
+            db.execute("begin")
+            for statement in sql.BATCH:
+                db.execute(statement, given)
+            db.execute("commit")
+        except (sqlite3.Error, Problem) as e:
+            print(f"Cannot write to {self.broker.stats.path}: {e}, ignoring", file=sys.stderr)
+            if self.db and self.db.in_transaction:
+                self.db.execute("rollback")
+            return False
+        return True
+
+    def delete(self, before: int) -> None:
+        """In small transactions: each waits for all readers, and they for it."""
+        try:
+            db = self.opened()
+            for statement in sql.OLD:
+                db.execute(statement, {"at": stamp(before)})
+            for key, agent in db.execute("select key, agent from series").fetchall():
+                db.execute(sql.OLD_POINTS, (key, agent, before))
+        except (sqlite3.Error, Problem) as e:
+            print(f"Cannot prune {self.broker.stats.path}: {e}, ignoring", file=sys.stderr)
+
+    def opened(self) -> sqlite3.Connection:
+        """Of our own: a `begin immediate` on one that has both attached would lock hive.db, too."""
+        base = self.broker.stats.opened()
+        if not self.db or base is not self.base:
+            db = sqlite3.connect(self.broker.stats.path, check_same_thread=False, isolation_level=None)
+            db.execute(f"pragma busy_timeout = {BUSY_MS}")
+            db.execute("attach ? as hive", (str(self.broker.store.path),))
+            db.executescript(sql.FRESH)
+            self.db, self.base = db, base
+        return self.db

@@ -1,0 +1,1 @@
+"""hive.db: every table, and what may happen to its rows."""

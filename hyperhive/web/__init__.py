@@ -1,0 +1,1 @@
+"""hive-web: the operator's page and the HTTP interface."""

@@ -1,0 +1,143 @@
+"""How hive-web answers: JSON to programs, pages to people, and both when something is wrong."""
+
+import functools
+import json
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote, unquote
+
+from bottle import HTTPError, HTTPResponse, request
+
+from hyperhive.problem import Problem
+from hyperhive.web import guard, pages
+from hyperhive.wire import Message
+
+# What is not here is the request's own fault: 400.
+STATUS = {
+    "signed-out": 401,
+    "wrong-code": 403,
+    "wrong-host": 403,
+    "wrong-origin": 403,
+    "wrong-token": 403,
+    "forbidden": 403,
+    "not-found": 404,
+    "unknown-agent": 404,
+    "unknown-question": 404,
+    "unknown-request": 404,
+    "unknown-message": 404,
+    "unknown-loose-end": 404,
+    "unknown-denial": 404,
+    "unknown-deploy": 404,
+    "unknown-session": 404,
+    "wrong-method": 405,
+    "closed": 409,
+    "conflict": 409,
+    "exists": 409,
+    "not-pending": 409,
+    "not-running": 409,
+    "line-too-long": 413,
+    "too-large": 413,
+    "wrong-type": 415,
+    "too-many": 429,
+    "queue-full": 429,
+    "apply-failed": 502,
+    "busy": 503,
+    "no-answer": 503,
+    "storage": 503,
+    "unreachable": 503,
+}
+ROUTING = {404: ("not-found", "there is no such page"), 405: ("wrong-method", "that is not done this way")}
+SAID_MAX = 1000
+
+
+def wants_json() -> bool:
+    """Of the interface's own answers; a form of a page is told in a page, unless page.js has sent it."""
+    scripted = guard.header("Accept").startswith("application/json")
+    form = request.content_type.startswith(guard.FORMS) and not scripted
+    return bool(request.path.startswith("/api/")) and not (request.method == "POST" and form)
+
+
+def as_json(about: Message, status: int = 200) -> HTTPResponse:
+    # ASCII: nothing in it is taken for anything by whoever prints it
+    return HTTPResponse(json.dumps(about), status, {"Content-Type": "application/json"})
+
+
+def said_cookie() -> str:
+    """With what a form has done, for the next page."""
+    return f"said-{request.environ['hive.cookie']}"
+
+
+def page(name: str, status: int = 200, **about: Any) -> HTTPResponse:
+    said = unquote(request.get_cookie(said_cookie(), ""))[:SAID_MAX]
+    session = request.environ.get("hive.session")
+    text = pages.render(name, said=said, csrf=session.csrf if session else "", **about)
+    answer = HTTPResponse(text, status, {"Content-Type": "text/html; charset=utf-8"})
+    if said:
+        answer.delete_cookie(said_cookie(), path="/")
+    return answer
+
+
+def back(said: str) -> HTTPResponse:
+    """To the page that the form was on, which shows it once."""
+    to = request.forms.getunicode("next") or "/"
+    # a path of ours: "//host" and "/\\host" are other people's
+    if not (to.startswith("/") and to.isascii() and to.isprintable()) or to[1:2] in ("/", "\\"):
+        to = "/"
+    answer = HTTPResponse("", 303, {"Location": to})
+    name, text = said_cookie(), quote(said[:SAID_MAX])
+    answer.set_cookie(name, text, path="/", httponly=True, samesite="strict", maxage=60)
+    return answer
+
+
+def problem(wrong: Problem) -> HTTPResponse:
+    status = STATUS.get(wrong.code, 400)
+    if wants_json():
+        hint = {"hint": wrong.hint} if wrong.hint else {}
+        return as_json({"error": wrong.code, "message": str(wrong)} | hint, status)
+    return page(
+        "message.tpl",
+        status,
+        title=TITLES.get(status, "That did not work"),
+        text=str(wrong),
+        hint=wrong.hint,
+    )
+
+
+TITLES = {401: "Sign in", 403: "Not allowed", 404: "Not found", 503: "Try again"}
+
+
+def answered(callback: Callable[..., Any], *, fatal: bool = False) -> Callable[..., Any]:
+    """Around each route, and what comes before all of them: there the answer to a problem is the end."""
+
+    @functools.wraps(callback)
+    def called(*args: Any, **more: Any) -> Any:
+        try:
+            return callback(*args, **more)
+        except Problem as e:
+            if fatal:
+                raise problem(e) from e
+            return problem(e)
+
+    return called
+
+
+def error(wrong: HTTPError) -> HTTPResponse:
+    """What Bottle itself has to say."""
+    code, text = ROUTING.get(wrong.status_code, ("bad-request", str(wrong.body)))
+    if wrong.status_code >= 500:
+        code, text = "failed", "hive-web failed; its journal says why: journalctl --unit=hive-web"
+    answer = problem(Problem(code, text))
+    answer.status = wrong.status_code
+    return answer
+
+
+def with_headers(app: Callable[..., Any]) -> Callable[..., Any]:
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            cached = any(name == "Cache-Control" for name, _ in headers)
+            added = guard.HEADERS | ({} if cached else {"Cache-Control": "no-store"})
+            return start_response(status, [*headers, *added.items()], *more)
+
+        return app(environ, start)
+
+    return answer
