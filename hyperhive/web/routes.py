@@ -10,7 +10,7 @@ from bottle import Bottle, HTTPResponse, request, static_file
 from hyperhive import client, names
 from hyperhive.clip import clipped
 from hyperhive.problem import Problem
-from hyperhive.web import api, pages
+from hyperhive.web import api, openapi, pages
 from hyperhive.web import charts as web_charts
 from hyperhive.web import guard as web_guard
 from hyperhive.web import metrics as web_metrics
