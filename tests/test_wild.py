@@ -1,5 +1,6 @@
 """What the operator sees of an agent gone wild, and of a disk that fills, until it is over."""
 
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from tests.hive import Hive, hive
 from tests.hivectl import load, run
 from tests.test_broker import RECORD
 
+SIZE = 32 * 2**20  # bytes
 STOP = "systemctl stop hive-agent@ada.socket hive-agent@ada.service"
 
 
@@ -68,19 +70,25 @@ def test_an_agent_may_not_speak_of_dropped_lines(here: Hive) -> None:
 
 
 def test_a_disk_that_fills_waits_for_the_operator(tmp_path: Path) -> None:
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32M", "tmpfs", tmp_path], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", tmp_path], check=True)
+    fill = tmp_path / "fill"
     try:
         with hive(tmp_path) as here:
             assert seen(here) == []
-            (tmp_path / "fill").write_bytes(bytes(free(tmp_path) - 2**20))
+            watcher = here.operator()
+            watcher.ask("subscribe")
+            fill.write_bytes(bytes(free(tmp_path) - 2**20))
             text = f"less than 5% of the file system of {tmp_path}/state/db is free"
+            about = {"event": "wild", "agent": "", "kind": "disk_low"}
+            assert watcher.read().items() >= (about | {"text": text, "over": False}).items(), "unasked"
             assert seen(here) == [("disk_low", "", text)]
             (low,) = load(here, "status")["wild"]
-            assert low["kind"] == "disk_low" and low["text"].startswith("less than 6%"), (
-                "until there is a bit more"
-            )
-            (tmp_path / "fill").unlink()
+            assert low["kind"] == "disk_low" and low["text"] == text
+            os.truncate(fill, fill.stat().st_size + free(tmp_path) - round(0.055 * SIZE))
+            assert len(seen(here)) == 1, "until there is a bit more"
+            fill.unlink()
             assert seen(here) == []
+            assert watcher.read().items() >= (about | {"text": text, "over": True}).items()
     finally:
         subprocess.run(["umount", tmp_path], check=True)
 

@@ -62,7 +62,7 @@ class Broker:
         self.tools = itertools.count(1)
         self.tasks: set[asyncio.Task[Any]] = set()
         self.next_due: str | None = None
-        self.disk_low_since: str | None = None
+        self.disk_low: Row | None = None
         self.disk_facts = Budget(WILD_BURST, WILD_RATE)
         self.sign_ins: deque[float] = deque()  # those of the last minute with a wrong code
         self.alarm = Alarm(self.due, self.ring)

@@ -10,7 +10,7 @@ from pathlib import Path
 from systemd.daemon import listen_fds_with_names, notify
 
 from hyperhive import names
-from hyperhive.broker import wake
+from hyperhive.broker import wake, wild
 from hyperhive.broker.broker import Broker
 from hyperhive.broker.live import Agent
 from hyperhive.problem import EX_CONFIG, Problem
@@ -103,6 +103,7 @@ async def serve(broker: Broker) -> None:
     loop.add_reader(watched, broker.fifo_seen, watched)
     await broker.fire()
     await broker.changes.resume()
+    wild.watch_disk(broker)
     for agent in broker.agents.values():
         broker.wake(agent)
     gc.freeze()  # what is there now stays: not to be looked through again and again while mail waits

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 CALLS_MAX = 1000  # of tools in one turn, that are nothing to speak of
 EASED = 0.9  # of what a sender may have undelivered: below it, its flood of mail is over
+LOOK = 5.0  # seconds from one look at the disk to the next
 CALM = 600.0  # seconds in which no line was dropped, after which a flood of the log is over
 TEXTS = {
     "mail_flood": "{agent} has {count:,} undelivered messages out and is refused more",
@@ -93,16 +94,28 @@ def stop(name: str) -> str:
     return f"systemctl stop hive-agent@{name}.socket hive-agent@{name}.service"
 
 
+def watch_disk(broker: Broker) -> None:
+    """A disk that fills gives no sign."""
+    disk(broker)
+    asyncio.get_running_loop().call_later(LOOK, watch_disk, broker)
+
+
 def disk(broker: Broker) -> list[Row]:
-    """As whoever asks finds it: a disk that fills gives no sign."""
-    folder = broker.store.path.parent
-    margin = 0.01 if broker.disk_low_since else 0.0  # so that it does not come and go
-    if not (text := room.scarce(folder, room.LEAST + margin)):
-        broker.disk_low_since = None
-        return []
-    if not broker.disk_low_since:
-        broker.disk_low_since = now()
+    """As it is found now."""
+    folder, low = broker.store.path.parent, broker.disk_low
+    margin = 0.01 if low else 0.0  # so that it does not come and go
+    text = room.scarce(folder, room.LEAST + margin)
+    if low and not text:
+        broker.disk_low = None
+        say_of_disk(broker, low, over=True)
+    if text and not low:
+        do = f"du --one-file-system --human-readable --max-depth=2 {folder.parent}"
+        broker.disk_low = {"kind": "disk_low", "since": now(), "text": text, "do": do}
+        say_of_disk(broker, broker.disk_low, over=False)
         if broker.disk_facts.take(1):
             facts.log("disk_low", text, agent="", notice=True)
-    do = f"du --one-file-system --human-readable --max-depth=2 {broker.store.path.parent.parent}"
-    return [{"kind": "disk_low", "since": broker.disk_low_since, "text": text, "do": do}]
+    return [broker.disk_low] if broker.disk_low else []
+
+
+def say_of_disk(broker: Broker, low: Row, *, over: bool) -> None:
+    broker.publish("wild", agent="", kind=low["kind"], text=low["text"], over=over)
