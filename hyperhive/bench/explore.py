@@ -23,7 +23,7 @@ from hyperhive.bench.bench import WAIT, Figure, figure
 from hyperhive.bench.mail import NAMES, Hive, Peer, rank, request, send_times
 from hyperhive.problem import Problem
 
-PROGRAM = Path(__file__).resolve().parent.parent / "bin/hive-explore"
+PROGRAM = Path(__file__).resolve().parents[2] / "bin/hive-explore"
 DATASETTE = Path("/usr/share/hyperhive/datasette")
 PAIRS = 9
 REPORTERS = 50

@@ -19,7 +19,7 @@ from hyperhive.bench.bench import WAIT, Figure, figure, status_kb
 from hyperhive.problem import Problem
 from hyperhive.store.store import Store, now
 
-PROGRAM = Path(__file__).resolve().parent.parent / "bin/hive-broker"
+PROGRAM = Path(__file__).resolve().parents[2] / "bin/hive-broker"
 REDIS = "/usr/bin/redis-check-rdb"  # in redis-tools; by the name that it is called it is the server, too
 BODY = "x" * 200
 AGENTS = 1000
