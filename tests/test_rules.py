@@ -6,7 +6,7 @@ import pytest
 import tree_sitter
 import tree_sitter_bash
 
-from hyperhive.rules import grammar
+from hyperhive.rules import grammar, writes
 from hyperhive.rules.rules import Denial, judge
 from hyperhive.rules.tree import Simple
 from hyperhive.rules.values import walk
@@ -165,3 +165,25 @@ def test_another_parser_finds_no_command_that_ours_does_not() -> None:
         nodes = walk(grammar.read(text))
         ours = {node.words[0].source for node in nodes if isinstance(node, Simple) and node.words}
         assert {*named(parser.parse(text.encode()).root_node)} <= ours | {"time"}, text
+
+
+WRITES = [*commands("writes.txt")]
+# "wc" and "ls", and all that can say where it writes
+WRITERS = [f"Bash({name} *)" for name in (*writes.CHECKS, "tee", "find", "ls", "wc")]
+
+
+def test_what_would_write_elsewhere_is_denied_and_for_that() -> None:
+    said = {text: judge(text, WRITERS) for group, text in WRITES if group == "elsewhere"}
+    reasons = ("it would write", "a path that goes up", "where it would write")
+    assert not {text: why for text, why in said.items() if not why or not why.rule.startswith(reasons)}
+
+
+def test_what_writes_within_is_allowed() -> None:
+    said = {text: judge(text, WRITERS) for group, text in WRITES if group == "within"}
+    assert not {text: why for text, why in said.items() if why}
+
+
+def test_every_program_that_says_where_it_writes_is_tried() -> None:
+    for wanted in ("elsewhere", "within"):
+        tried = {word for group, text in WRITES if group == wanted for word in text.split()}
+        assert {*writes.CHECKS} - {*writes.PACKERS[3:]} <= tried, wanted

@@ -12,6 +12,7 @@ import pytest
 from hyperhive.rules.rules import judge
 from tests.hive import ROOT
 from tests.rules_scripts import Scripts
+from tests.rules_writers import PROGRAMS, Lines
 
 DOUBLES = ROOT / "tests/doubles"
 ALLOW = ["Bash(ok *)", "Bash(no *)", "Bash(wc *)"]
@@ -66,16 +67,43 @@ def fuzz(run: Run, seed: int, count: int) -> tuple[list[str], int]:
 
 
 def test_the_cage_sees_what_is_run_and_written(run: Run) -> None:
-    found = run("ok a; $(echo evil) b; nowhere c; echo > /outside; f() { nowhere d; }; f > ../up")
+    found = run("ok a; $(echo evil) b; nowhere c; echo > /aside; f() { nowhere d; }; f > ../up")
     assert found["ran"][:2] == [["ok", "a"], ["evil", "b"]]
     assert [words[1:] for words in found["ran"][2:]] == [["nowhere", "c"], ["nowhere", "d"]]
-    assert found["wrote"] == ["/outside", "/up"]
+    assert found["wrote"] == ["/aside", "/up"]
     assert run("true") == {"ran": [], "wrote": []}
+    changed = run(
+        "rm /outside/a; touch /outside/b; chmod 700 /outside/d; cp a.txt /outside/d/a; ln -s x /outside/x"
+    )
+    assert changed["wrote"] == ["/outside/a", "/outside/b", "/outside/d", "/outside/d/a", "/outside/x"]
+    assert run("cp /outside/a /tmp/x; tar xf /outside/t.tar") == {"ran": [], "wrote": []}
 
 
 def test_nothing_gets_past_the_judge(run: Run) -> None:
     past, _ = fuzz(run, seed=1, count=250)
     assert not past
+
+
+def written(run: Run, seed: int, count: int) -> list[str]:
+    """Command lines that the judge allows, and that write where one may not."""
+    lines, past, allowed, rules = Lines(seed), [], 0, [f"Bash({name} *)" for name in PROGRAMS]
+    while allowed < count:
+        line = lines.line()
+        if judge(line, rules) is None:
+            allowed += 1
+            if wrote := run(line)["wrote"]:
+                past.append(f"{line!r}: {wrote}")
+    return past
+
+
+def test_programs_write_where_the_judge_has_read(run: Run) -> None:
+    assert not written(run, seed=1, count=200)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(200, 204))
+def test_programs_write_where_the_judge_has_read_in_a_long_time(run: Run, seed: int) -> None:
+    assert not written(run, seed, count=3000)
 
 
 @pytest.mark.long

@@ -1,5 +1,6 @@
 """Programs that are more than they seem: options and texts with which they run or write something else."""
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 
@@ -67,8 +68,15 @@ FIND_ALONE = frozenset(
 FIND_RUNS = frozenset("-exec -execdir -ok -okdir".split())
 
 
+def is_top(word: str) -> bool:
+    """A folder, before what is looked for in it."""
+    return word in ("-H", "-L", "-P") or not re.match(r"[-(),!]", word)
+
+
 def find(words: Sequence[str]) -> Runs:
     rest, commands = [*words[1:]], []
+    tops = [word for word in itertools.takewhile(is_top, rest) if word not in ("-H", "-L", "-P")]
+    tops = [top if top and not MARKED.search(top) else "." for top in tops] or ["."]
     while rest:
         word = rest.pop(0)
         if word in FIND_TAKES:
@@ -78,7 +86,7 @@ def find(words: Sequence[str]) -> Runs:
             end = next((at for at, each in enumerate(rest) if each == ";" or (each == "+" and at)), None)
             if end is None:
                 return Runs(hazard=word)
-            commands.append(tuple(each.replace("{}", "./" + ANY) for each in rest[:end]))
+            commands += [tuple(each.replace("{}", f"{top}/{ANY}") for each in rest[:end]) for top in tops]
             del rest[: end + 1]
         elif opaque(word) or (word.startswith("-") and word not in FIND_ALONE):
             return Runs(hazard=word if not MARKED.search(word) else f"find with {COULD_BE}")
@@ -93,7 +101,8 @@ SED_PARTS = tuple(
 SED_TEXT = r"[aic](\\\n?|\s)[^\\\n]*(?=$|\n)"
 SED = rf"\s*({SED_ADDRESS})?({'|'.join(SED_PARTS)}|[dDpPgGhHnNxl=]|[qQ][0-9]*|{SED_TEXT})\s*"
 SED_OPTION = (
-    r"-[nErsuz]+|-[nErsuz]*i[\w.~]*|--(quiet|silent|regexp-extended|null-data|in-place|posix|sandbox)"
+    r"-[nErsuz]+|-[nErsuz]*i[\w.~]*|--(quiet|silent|regexp-extended|null-data|posix|sandbox)"
+    r"|--in-place(=[\w.~]*)?"
 )
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from hyperhive.rules import builtins, grammar, paths, programs, variables, wrappers
+from hyperhive.rules import builtins, grammar, paths, programs, variables, wrappers, writes
 from hyperhive.rules.match import Pattern, anything, matching, nearest, patterns, show
 from hyperhive.rules.tree import Block, Node, Redirection, Script, Simple, Unreadable
 from hyperhive.rules.values import (
@@ -177,6 +177,11 @@ def of_runs(
     for path in runs.writes:
         if why := paths.fault(path, context.folders):
             yield Denial(show(words), why)
+    for place in writes.places(words):
+        why = paths.told(place.path, context.folders, itself=place.itself)
+        if why and not any(leads(rule, place.path) for rule in allowed):
+            yield Denial(show(words), why, nearest_of(words, context))
+            break
     for command in runs.commands:
         if command:
             yield from of_words(command, context._replace(functions={}), show(command))
@@ -189,6 +194,14 @@ def of_runs(
 def spells(rule: Pattern, hazard: str) -> bool:
     text = f" {' '.join(rule.words)} "
     return f" {hazard} " in text or f" {hazard}=" in text
+
+
+def leads(rule: Pattern, path: str) -> bool:
+    """It says itself that one may write there: cp * /agents/*"""
+    ways = (word for word in rule.words[1:] if word.startswith("/"))
+    return ".." not in path and any(
+        re.fullmatch(re.escape(each).replace(r"\*", ".*"), path) for each in ways
+    )
 
 
 def nearest_of(words: Sequence[str], context: Context) -> str:

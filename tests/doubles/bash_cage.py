@@ -1,4 +1,5 @@
-"""bash_cage.py ROOT: run each script (a JSON text per line) with bash in ROOT; say what it ran and wrote.
+"""bash_cage.py ROOT: run each script (a JSON text per line) with bash in ROOT; say what it ran, and what
+it wrote, changed or took away where it must not.
 
 ROOT has /bin/{ok,no,evil,unknown} (stub.c). To be started by `unshare --mount --net --pid --fork`.
 """
@@ -10,7 +11,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
+
+Files = dict[str, tuple[int, ...]]  # what is to be known of each
 
 ROOT = Path(sys.argv[1])
 OURS = ("state", "home/agent", "shared", "tmp")
@@ -42,11 +46,24 @@ def enter() -> None:
     (ROOT / "trace").touch()
     os.chroot(ROOT)
     os.chdir("/state")
+    furnish()
 
 
-def files() -> set[str]:
+def furnish() -> None:
+    """/outside: what is there to be taken, and must not be touched."""
+    shutil.rmtree("/outside", ignore_errors=True)
+    Path("/outside/d").mkdir(parents=True)
+    for name in ("a", "b", "d/a"):
+        Path("/outside", name).write_text("b\na\n")
+    with tarfile.open("/outside/t.tar", "w") as archive:
+        archive.add("/outside/a", "packed")
+    for name in ("a", "b", "d/a", "t.tar"):
+        os.utime(f"/outside/{name}", (1, 1))
+
+
+def files() -> Files:
     """Outside of where one may write."""
-    found = set()
+    found = {}
     for folder, names, entries in os.walk("/"):
         if folder == "/":
             names[:] = [
@@ -54,15 +71,24 @@ def files() -> set[str]:
             ]
         if folder == "/home":
             names[:] = [name for name in names if name != "agent"]
-        found |= {f"{folder.rstrip('/')}/{name}" for name in (*entries, *names)}
+        for name in {*entries, *names} - {"trace"}:
+            path = f"{folder.rstrip('/')}/{name}"
+            about = os.lstat(path)
+            content = () if name in names else (about.st_size, about.st_mtime_ns)
+            found[path] = (about.st_mode, about.st_uid, about.st_gid, *content)
     return found
 
 
-def clear(before: set[str]) -> list[str]:
-    new = files() - before
-    for path in new:
-        if not Path(path).is_dir():
-            Path(path).unlink()
+def clear(before: Files) -> list[str]:
+    after = files()
+    new = [path for path in {*before, *after} if before.get(path) != after.get(path)]
+    for path in {*after} - {*before}:
+        if Path(path).is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            Path(path).unlink(missing_ok=True)
+    if new:
+        furnish()
     for folder in OURS:
         for entry in os.scandir(f"/{folder}"):
             if entry.is_dir(follow_symlinks=False):
@@ -72,10 +98,11 @@ def clear(before: set[str]) -> list[str]:
     return sorted(new)
 
 
-def run(script: str, before: set[str]) -> dict[str, object]:
+def run(script: str, before: Files) -> dict[str, object]:
     Path("/trace").write_bytes(b"")
     Path("/state/a.txt").write_text("evil\nok\n")
     Path("/state/evil").write_text("")
+    Path("/state/d").mkdir()
     command = ["/usr/bin/bash", "--noprofile", "--norc", "-c", 'eval "$0"', script]
     quiet = subprocess.DEVNULL
     with subprocess.Popen(
