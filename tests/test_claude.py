@@ -6,15 +6,17 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from hyperhive.cage import claude, harness
 from hyperhive.config import agent_toml
+from hyperhive.rules.plain import plain
 from tests import endpoints
 from tests.endpoints import Rehearsal
 from tests.hive import ROOT
+from tests.rules_corpus import RULES as EVERY_DAYS_RULES
+from tests.rules_corpus import commands
 
 WHO = """
 [[rule]]
@@ -85,12 +87,15 @@ def setup(folder: Path, model: Rehearsal, toml: str) -> claude.Setup:
 
 def said(folder: Path, model: Rehearsal, toml: str, text: str, given: claude.Setup | None = None) -> str:
     """The answer to one message."""
-    it = given or setup(folder, model, toml)
+    return str(talked(folder, model, given or setup(folder, model, toml), text)[-1]["result"])
+
+
+def talked(folder: Path, model: Rehearsal, it: claude.Setup, text: str, **env: str) -> list[claude.Event]:
     claude.write_files(it)
     message = {"type": "user", "message": {"role": "user", "content": [{"type": "text", "text": text}]}}
     done = subprocess.run(
         claude.arguments(it),
-        env=endpoints.cli_env(folder / "home", model.url, **claude.judged(it)),
+        env=endpoints.cli_env(folder / "home", model.url, **claude.judged(it) | env),
         cwd=folder / "home",
         input=json.dumps(message) + "\n",
         stdout=subprocess.PIPE,
@@ -98,8 +103,7 @@ def said(folder: Path, model: Rehearsal, toml: str, text: str, given: claude.Set
         check=True,
         timeout=endpoints.PATIENCE,
     )
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return str(result["result"])
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 GIT = '[tools]\nallow = ["Bash(git *)"]\n'
@@ -154,6 +158,51 @@ def test_where_the_judge_says_nothing_the_rules_hold_as_claude_reads_them(
     silent = dataclasses.replace(setup(tmp_path, model, GIT), rules="/bin/true")
     assert "git version" in said(tmp_path, model, GIT, "Bash git --version", silent)
     assert REFUSED in said(tmp_path, model, GIT, "Bash touch made", silent)
+
+
+def test_what_claude_can_read_its_own_list_has_to_allow_too(model: Rehearsal, tmp_path: Path) -> None:
+    """The judge has one rule more than claude was given."""
+    more = GIT.replace("*)", '*)", "Bash(touch *)')
+    less = dataclasses.replace(setup(tmp_path, model, more), agent=agent_toml.parse(GIT))
+    assert REFUSED in said(tmp_path, model, GIT, "Bash touch made", less)
+    assert not (tmp_path / "home/made").exists()
+    said(tmp_path, model, GIT, "Bash touch made && touch $HOME/made", less)
+    assert (tmp_path / "home/made").exists()
+
+
+def ran(folder: Path, texts: list[str]) -> dict[str, bool]:
+    """Whether claude has these run where the judge says nothing. Its shell only says that it was asked."""
+    calls = [f'{{ name = "Bash", input = {{ command = {json.dumps(text)} }} }}' for text in texts]
+    steps = f"[[rule.steps]]\ncall = [{', '.join(calls)}]\n[[rule.steps]]\nsay = 'done'\n"
+    shell = folder / "bash"
+    shell.write_text("#!/bin/sh\necho asked\n")
+    shell.chmod(0o755)
+    with endpoints.rehearsal(folder / "model", f'[[rule]]\ntext = "go"\n{steps}') as model:
+        toml = f"[tools]\nallow = {json.dumps(EVERY_DAYS_RULES)}\n"
+        it = dataclasses.replace(setup(folder, model, toml), rules="/bin/true")
+        events = talked(folder, model, it, "go", CLAUDE_CODE_SHELL=str(shell))
+    blocks = [block for event in events for block in (event.get("message") or {}).get("content", [])]
+    commands = {each["id"]: each["input"]["command"] for each in blocks if each["type"] == "tool_use"}
+    results = [each for each in blocks if each["type"] == "tool_result"]
+    return {commands[each["tool_use_id"]]: "asked" in str(each["content"]) for each in results}
+
+
+EVERY_DAY = [text for name in ("allowed.txt", "heldout.txt") for _, text in commands(name)]
+
+
+def test_claude_refuses_nothing_that_the_judge_leaves_to_it(tmp_path: Path) -> None:
+    """Of each kind some; all of them in check-long."""
+    some = [text for text in EVERY_DAY if plain(text, EVERY_DAYS_RULES, str(tmp_path))][::12]
+    assert len(some) > 15
+    assert ran(tmp_path, some) == dict.fromkeys(some, True)
+
+
+@pytest.mark.long
+def test_claude_refuses_nothing_at_all_that_the_judge_leaves_to_it(tmp_path: Path) -> None:
+    """README says how many these are."""
+    left = [text for text in EVERY_DAY if plain(text, EVERY_DAYS_RULES, str(tmp_path))]
+    assert len(left) >= 235
+    assert ran(tmp_path, left) == dict.fromkeys(left, True)
 
 
 def test_without_its_judge_no_command_is_run(model: Rehearsal, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import sys
 import tomllib
 from typing import Any
 
+from hyperhive.rules.plain import plain
 from hyperhive.rules.rules import Denial, judge
 
 JUDGING = 10  # seconds; it takes milliseconds
@@ -23,12 +24,14 @@ def main() -> None:
     with open(config, "rb") as file:
         allow = tomllib.load(file)["tools"]["allow"]
     denial = judge(command, allow, event["cwd"])
+    both = not denial and plain(command, allow, event["cwd"])
     signal.alarm(0)
     if denial:
         print(json.dumps(answer("deny", reason(denial))), flush=True)
         tell(socket, invocation, command, denial)
-    else:
-        # Else the CLI would refuse what it cannot read itself: loops, variables, redirections.
+    elif not both:
+        # The CLI would refuse what it cannot read itself: loops, variables, redirections. Where it can,
+        # nothing is said, and its own list has to allow the command, too.
         print(json.dumps(answer("allow", "each part is allowed by a rule")))
 
 
