@@ -7,7 +7,7 @@ from typing import Any
 from tests.crash_world import BASES, World, write
 from tests.proposed import TOML, Proposed
 
-CLOSING = "before serving.Sockets.close_for: notify(f'FDSTOREREMOVE=1\\nFDNAME=agent-{agent.name}')"
+CLOSING = "before broker.serving.Sockets.close_for: notify(f'FDSTOREREMOVE=1\\nFDNAME=agent-{agent.name}')"
 MORE = TOML.replace('["Read"]', '["Read", "Edit"]')
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.crash_world import Step, World, answer_to, write
 
-COMMIT = "before commit.Writer.commit: store.db.execute('commit')"
+COMMIT = "before store.commit.Writer.commit: store.db.execute('commit')"
 
 
 def sends(w: World) -> None:
