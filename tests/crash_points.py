@@ -15,11 +15,11 @@ HYPERHIVE = Path(__file__).parent.parent / "hyperhive"
 MODULES = (
     "broker.alarm broker.broker broker.changes broker.connection broker.drain broker.live"
     " broker.registries broker.serving broker.snapshot broker.wake broker.wild config.proposals"
-    " config.repository disk operations.change operations.denials operations.ends operations.operations"
-    " operations.stats operations.turns operations.watch operations.web stats.read stats.schema"
-    " stats.stats stats.telemetry store.approvals store.audit store.commit store.database store.denials"
-    " store.ends store.models store.notes store.orders store.outcomes store.overview store.replies"
-    " store.runs store.schema store.sessions store.store"
+    " config.repository disk operations.change operations.denials operations.egress operations.ends"
+    " operations.operations operations.stats operations.turns operations.watch operations.web"
+    " stats.read stats.schema stats.stats stats.telemetry stats.ways store.approvals store.audit"
+    " store.commit store.database store.denials store.ends store.models store.notes store.orders"
+    " store.outcomes store.overview store.replies store.runs store.schema store.sessions store.store"
 ).split()
 # What such a call is called: the database, the writer's thread, who waits for it, sockets, files, systemd.
 CALLS = frozenset(

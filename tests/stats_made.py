@@ -132,6 +132,35 @@ def fill_rest(db: sqlite3.Connection) -> None:
     insert(db, "commands_denied", id=2, count=1, last_at=at("09:30:00"), **denied)
     denied |= {"agent": "bob", "program": "", "rule": "write"}
     insert(db, "commands_denied", id=3, count=1, last_at=at("09:00:00"), **denied)
+    fill_ways_out(db)
     asked = {"asker": "ada", "asked": "operator", "asked_at": at("09:00:00")}
     insert(db, "questions", id=1, state="answered", answered_at=at("09:00:30"), **asked)
     insert(db, "questions", id=2, state="open", **asked)
+
+
+def fill_ways_out(db: sqlite3.Connection) -> None:
+    def way(agent: str, host: str, clock: str, **more: Any) -> None:
+        row = {
+            "agent": agent,
+            "host": host,
+            "port": 443,
+            "address": "",
+            "rule": "*.org:443",
+            "end": "closed",
+        }
+        row |= {"summed": 0, "count": 1, "first_at": at(clock), "last_at": at(clock)}
+        insert(db, "egress", **row | {"bytes_sent": 10, "bytes_received": 100, "duration_ms": 5} | more)
+
+    nothing = {"rule": "allow", "end": "denied", "bytes_sent": 0, "bytes_received": 0, "duration_ms": 0}
+    way("ada", "a.org", "09:00:00", bytes_received=1000)
+    way("ada", "a.org", "10:00:00", end="bytes")
+    way("ada", "b.org", "09:00:00", summed=1, count=5)
+    way("bob", "a.org", "09:00:00")
+    way("ada", "evil.test", "09:00:00", **nothing)
+    way("ada", "evil.test", "09:30:00", **nothing)
+    way("bob", "10.0.0.1", "09:00:00", **nothing | {"rule": "address"})
+    way("bob", "", "10:00:00", **nothing | {"port": 0, "rule": "connections", "count": 99})
+    hours(db, "egress", "ada", h9=6, h10=1)
+    hours(db, "egress_sent_bytes", "ada", h9=20, h10=10)
+    hours(db, "egress_received_bytes", "ada", h9=1100, h10=100)
+    hours(db, "egress", "bob", h9=1)

@@ -58,7 +58,7 @@ allow = ["a.org:1"]
     ],
 )
 def test_the_edit_is_minimal(before: str, after: str) -> None:
-    assert allow_list.added(before, [NEW, NEW]) == after
+    assert allow_list.added(before, "tools", [NEW, NEW]) == after
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_the_edit_is_minimal(before: str, after: str) -> None:
 )
 def test_what_cannot_be_edited_is_refused(source: str) -> None:
     with pytest.raises(Problem, match="cannot add to"):
-        allow_list.added(source, [NEW])
+        allow_list.added(source, "tools", [NEW])
 
 
 TOOL = st.from_regex(agent_toml.TOOL, fullmatch=True).filter(str.isprintable)
@@ -79,7 +79,7 @@ def test_whatever_it_was_it_says_what_is_wanted(
 ) -> None:
     parts = ",".join(f"{before}{allow_list.quoted(tool)}{after}" for before, tool, after in has)
     source = f"linger = 7\n[tools]\nallow = [{parts}{',' * (comma and bool(has))}{end}]\n[send]\nto = []\n"
-    made = tomllib.loads(allow_list.added(source, new))
+    made = tomllib.loads(allow_list.added(source, "tools", new))
     tools = [tool for _, tool, _ in has]
     extra = [each for each in dict.fromkeys(new) if each not in tools]
     assert made == tomllib.loads(source) | {"tools": {"allow": tools + extra}}

@@ -311,7 +311,9 @@ def test_a_flood_of_connections_is_told_once_and_counted(out: Outside, server: S
         for _ in range(100):
             assert endpoints.talk(out.url, b"GET / HTTP/1.1\r\n").startswith(b"HTTP/1.1 503 ")
         assert out.fact("egress_denied")["MESSAGE"].startswith("Refused a connection of ada: it has 64")
-    assert out.fact("egress_denied")["MESSAGE"] == "ada: 100 connections were refused in all"
+    fact = out.fact("egress_denied")
+    assert fact["MESSAGE"] == "ada: 100 connections were refused in all"
+    assert fact["HIVE_COUNT"] == "99"
 
 
 def test_the_bytes_of_an_hour_are_limited(tmp_path: Path, server: Server) -> None:

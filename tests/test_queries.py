@@ -14,6 +14,7 @@ from tests.stats_made import DAY, RUN, at, make
 
 META: dict[str, Any] = yaml.safe_load((ROOT / "datasette/metadata.yaml").read_text())["databases"]["stats"]
 JOURNAL = {name: f"journalctl _SYSTEMD_INVOCATION_ID={run}" for name, run in RUN.items()}
+REFUSED = "journalctl HIVE_EVENT=egress_denied HIVE_AGENT="
 ALL = {"agent": "", "since": DAY, "minutes": ""}
 WANTED: dict[str, list[tuple[Any, ...]]] = {
     "cost_per_agent_and_day": [(DAY, "ada", 2.0), (DAY, "bob", 0.25)],
@@ -74,6 +75,17 @@ WANTED: dict[str, list[tuple[Any, ...]]] = {
         ("ada", "curl", "no-rule", 5, 2, at("10:00:00"), "hivectl denials ada"),
         ("bob", "", "write", 1, 1, at("09:00:00"), "hivectl denials bob"),
     ],
+    "who_goes_where": [
+        ("ada", "a.org", 443, 2, 20, 1100, 1, at("10:00:00")),
+        ("ada", "b.org", 443, 5, 10, 100, 0, at("09:00:00")),
+        ("bob", "a.org", 443, 1, 10, 100, 0, at("09:00:00")),
+    ],
+    "refused_hosts": [
+        ("bob", "", 0, "connections", 99, at("10:00:00"), at("10:00:00"), f"{REFUSED}bob"),
+        ("ada", "evil.test", 443, "allow", 2, at("09:00:00"), at("09:30:00"), f"{REFUSED}ada"),
+        ("bob", "10.0.0.1", 443, "address", 1, at("09:00:00"), at("09:00:00"), f"{REFUSED}bob"),
+    ],
+    "bytes_out_per_agent_and_day": [(DAY, "ada", 7, 30, 1200), (DAY, "bob", 1, 0, 0)],
     "context_before_compaction": [("ada", 2, at("10:00:00"), 1000, 100, 2)],
     "context_now": [("ada", 100, f"{DAY} 10:00:00")],
     "notes_growth": [("ada", 100, 150, 50)],
@@ -98,6 +110,7 @@ OF_BOB = {
     "cost_per_agent_and_day": [(DAY, "bob", 0.25)],
     "tools_by_share": [("send", 1, 100.0)],
     "busiest_hours": [("10", 1)],
+    "bytes_out_per_agent_and_day": [(DAY, "bob", 1, 0, 0)],
     "what_wakes_whom": [("bob", "manager", 1)],
 }
 

@@ -28,7 +28,9 @@ def test_the_same_seed_makes_the_same(tmp_path: Path) -> None:
 def test_every_kind_of_row_is_there(tmp_path: Path) -> None:
     made(tmp_path / "stats.db")
     with closing(sqlite3.connect(tmp_path / "stats.db")) as db:
-        tables = "turns series stats stats_hour stats_spread messages approvals questions starts".split()
+        tables = (
+            "turns series stats stats_hour stats_spread messages approvals questions starts egress".split()
+        )
         assert all(db.execute(f"select count(*) from {name}").fetchone()[0] > 5 for name in tables)  # noqa: S608
         turns, outcomes = db.execute("select count(*), count(distinct outcome) from turns").fetchone()
         assert 200 < turns < 600 and outcomes > 2

@@ -16,6 +16,7 @@ from hyperhive.broker.snapshot import Snapshots
 from hyperhive.operations import operations
 from hyperhive.problem import Problem
 from hyperhive.stats.stats import Stats
+from hyperhive.stats.telemetry import Telemetry
 from hyperhive.store import ends, outcomes
 from hyperhive.store.commit import Writer
 from hyperhive.store.store import Store
@@ -28,7 +29,7 @@ SOCKETS: dict[str, dict[str, Any]] = {
 }
 # What a variable or an attribute of this name is.
 RECEIVERS = {"broker": Broker, "store": Store, "writer": Writer, "snapshots": Snapshots, "stats": Stats}
-RECEIVERS |= {"changes": Changes}
+RECEIVERS |= {"changes": Changes, "telemetry": Telemetry}
 # An error that one operation hands to another which waits: whose answer it is.
 HANDED_ON = {"no-harness": "recv"}
 # What a function never gives to those that call it, though it calls what may.

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
+from hyperhive import wire
 from hyperhive.operations import operations
 from tests.changing import as_deployed, draft
 from tests.changing import queued as queued_as
@@ -247,10 +248,28 @@ def denials(tour: Tour) -> None:
         patterns = {"patterns": ["WebSearch"]} if tour.answers["OPERATOR", "allow"] else {}
         request = tour.ok("operator", "allow", agent="flo", denial=number, **patterns)["request"]
     tour.ok("operator", "denials", agent="flo")
+    ways_out(tour)
     tour.ok("operator", "deny", request=request, reason="no")
     tour.ok("operator", "dismiss", ids=[number])
     tour.here.peers.remove(tour.peers["flo"])
     tour.peers.pop("flo").close()
+
+
+def ways_out(tour: Tour) -> None:
+    way = {
+        "agent": "flo",
+        "at": "2026-11-22T10:00:00.000Z",
+        "host": "a.org",
+        "port": 443,
+        "address": "9.9.9.9",
+    }
+    way |= {"rule": "a.org:443", "end": "closed", "count": 1, "sent": 1, "received": 2, "ms": 3}
+    told = [
+        way | {"at": wire.stamp(time.time())},
+        way | {"at": wire.stamp(time.time()), "end": "denied", "rule": "allow"},
+    ]
+    tour.ok("system", "gate_facts", after=None, cursor="s=1", facts=told)
+    tour.ok("operator", "egress", agent="flo")
 
 
 def ends_of_agents(tour: Tour) -> None:

@@ -15,7 +15,7 @@ _hivectl() {
     COMPREPLY=()
 
     if [ "$COMP_CWORD" -eq 1 ]; then
-        words='status list show top stats spawn draft drafts approvals diff approve deny rollback denials allow history destroy kept revive purge doctor send inbox mail ask questions answer remind loose-ends dead model cancel compact new-session backup restore url sessions --help'
+        words='status list show top stats spawn draft drafts approvals diff approve deny rollback denials egress allow history destroy kept revive purge doctor send inbox mail ask questions answer remind loose-ends dead model cancel compact new-session backup restore url sessions --help'
     elif [ "$verb $prev" = 'mail --state' ]; then
         words='queued leased done dead dropped'
     elif [ "$verb $prev" = 'loose-ends --cancel' ]; then
@@ -28,7 +28,7 @@ _hivectl() {
         words='deployed approved previous'
     elif [ "$verb $prev" = 'spawn --toml' ] || [ "$verb $prev" = 'spawn --prompt' ]; then
         files=yes
-    elif [[ $prev == --@(description|model|note|denial|dismiss|reply-to|key|limit|read|option|ttl|in|at|since|revoke|until) ]]; then
+    elif [[ $prev == --@(description|model|note|host|denial|dismiss|reply-to|key|limit|read|option|ttl|in|at|since|revoke|until) ]]; then
         return
     elif [[ $cur == -* ]]; then
         words='--json --help'
@@ -40,7 +40,7 @@ _hivectl() {
             diff) words+=' --against' ;;
             approve) words+=' --note' ;;
             denials) words+=' --all --dismiss' ;;
-            allow) words+=' --denial --note' ;;
+            allow) words+=' --host --denial --note' ;;
             history) words+=' --limit' ;;
             send) words+=' --reply-to --key' ;;
             inbox) words+=' --all --limit --read --mark-read' ;;
@@ -56,7 +56,7 @@ _hivectl() {
         esac
     else
         case $verb in
-            show|stats|mail|loose-ends|approvals|rollback|denials|history|destroy|cancel|compact|new-session) words=$(_hivectl_agents) ;;
+            show|stats|mail|loose-ends|approvals|rollback|denials|egress|history|destroy|cancel|compact|new-session) words=$(_hivectl_agents) ;;
             diff|approve|deny) [ "$COMP_CWORD" -eq 2 ] && words=$(_hivectl_field approvals id) ;;
             revive) words=$(_hivectl_field kept name) ;;
             purge) words="$(_hivectl_field kept name) $(_hivectl_field drafts agent)" ;;

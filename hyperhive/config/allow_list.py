@@ -1,4 +1,4 @@
-"""agent.toml with more in its [tools] allow, and otherwise as it was written.
+"""agent.toml with more in [tools] allow or [egress] allow, and otherwise as it was written.
 
 No edit is trusted to be right: what comes of it is parsed, and taken only if it says exactly what is wanted.
 """
@@ -22,24 +22,24 @@ TOKEN = re.compile(
 )
 
 
-def added(source: str, patterns: list[str]) -> str:
-    """The source with those patterns allowed, too, that it does not have yet."""
+def added(source: str, table: str, rules: list[str]) -> str:
+    """The source with those rules in the table's list, too, that it does not have yet."""
     document = tomllib.loads(source)
-    allowed = list(document.get("tools", {}).get("allow", []))
-    new = [each for each in dict.fromkeys(patterns) if each not in allowed]
+    allowed = list(document.get(table, {}).get("allow", []))
+    new = [each for each in dict.fromkeys(rules) if each not in allowed]
     if not new:
         return source
-    wanted = document | {"tools": document.get("tools", {}) | {"allow": allowed + new}}
-    for text in candidates(source, [quoted(each) for each in new]):
+    wanted = document | {table: document.get(table, {}) | {"allow": allowed + new}}
+    for text in candidates(source, table, [quoted(each) for each in new]):
         if says(text, wanted):
             return text
-    text = f"{agent_toml.FILE}: cannot add to [tools] allow as it is written"
+    text = f"{agent_toml.FILE}: cannot add to [{table}] allow as it is written"
     raise Problem("bad-config", text, hint="have the manager change it")
 
 
-def quoted(pattern: str) -> str:
+def quoted(rule: str) -> str:
     """As a TOML text; that all of it can be printed is checked before."""
-    return '"' + pattern.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return '"' + rule.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def says(text: str, wanted: dict[str, object]) -> bool:
@@ -49,17 +49,17 @@ def says(text: str, wanted: dict[str, object]) -> bool:
         return False
 
 
-def candidates(source: str, new: list[str]) -> Iterator[str]:
-    """Edits that may be right: in each list of this name, below [tools], and in a table of its own."""
+def candidates(source: str, table: str, new: list[str]) -> Iterator[str]:
+    """Edits that may be right: in each list of this name, below [TABLE], and in a table of its own."""
     for number, found in enumerate(LIST.finditer(source)):
         if number < TRIES and (text := in_list(source, found.end(), new)):
             yield text
     line = f"allow = [{', '.join(new)}]\n"
-    if header := re.search(r"^[ \t]*\[[ \t]*tools[ \t]*\][^\n]*(\n|\Z)", source, re.M):
+    if header := re.search(rf"^[ \t]*\[[ \t]*{table}[ \t]*\][^\n]*(\n|\Z)", source, re.M):
         head = source[: header.end()]
         yield head + "\n" * (not head.endswith("\n")) + line + source[header.end() :]
     blank = "" if not source or source.endswith("\n\n") else "\n" if source.endswith("\n") else "\n\n"
-    yield f"{source}{blank}[tools]\n{line}"
+    yield f"{source}{blank}[{table}]\n{line}"
 
 
 def in_list(source: str, begin: int, new: list[str]) -> str:

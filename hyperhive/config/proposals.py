@@ -23,6 +23,7 @@ SUMMARY_MAX = 200  # lines
 LINE_MAX = 500  # characters
 NOTE_MAX = 1500  # characters
 Files = dict[str, File]
+Rules = dict[str, list[str]]  # for the lists called allow of these tables: tools, egress
 
 
 async def proposed(broker: Broker, kind: str, name: str, ref: str) -> Row:
@@ -45,11 +46,11 @@ async def again(broker: Broker, kind: str, row: Row, who: str) -> Row:
     return await broker.changes.git(repeated, broker.changes.registry(name), kind, row, who, old)
 
 
-async def widened(broker: Broker, ground: tuple[Row, Row | None, list[str]], who: str) -> Row:
-    """What runs, with more that it allows: these patterns, and those that wait already."""
-    base, waiting, patterns = ground
+async def widened(broker: Broker, ground: tuple[Row, Row | None, Rules], who: str) -> Row:
+    """What runs, with more that it allows: these rules, and those that wait already."""
+    base, waiting, rules = ground
     registry = broker.changes.registry(base["agent"])
-    return await broker.changes.git(allowing, registry, base, waiting, patterns, who)
+    return await broker.changes.git(allowing, registry, base, waiting, rules, who)
 
 
 # on the thread for git
@@ -70,22 +71,28 @@ def made(registry: Path, kind: str, name: str, files: dict[str, str], who: str) 
     return fields(kind, name, commit.number, commit.files, None)
 
 
-def allowing(registry: Path, base: Row, waiting: Row | None, patterns: list[str], who: str) -> Row:
+def allowing(registry: Path, base: Row, waiting: Row | None, rules: Rules, who: str) -> Row:
     name, files = base["agent"], files_of(base)
     source = files[agent_toml.FILE].text
-    has = agent_toml.parse(source).allow
-    wants = agent_of(files_of(waiting)) if waiting else None
-    wanted = [
-        each for each in dict.fromkeys([*(wants.allow if wants else ()), *patterns]) if each not in has
-    ]
-    if not wanted or (wants and {*wanted, *has} == {*wants.allow}):
+    has, waits = allowed(agent_toml.parse(source)), allowed(agent_of(files_of(waiting)) if waiting else None)
+    wanted = {
+        table: [each for each in dict.fromkeys([*waits[table], *more]) if each not in has[table]]
+        for table, more in rules.items()
+    }
+    if not any(wanted.values()) or all({*wanted[table], *has[table]} == {*waits[table]} for table in rules):
         text = f"request {waiting['id']} asks for that already" if waiting else f"{name} may do that already"
         raise Problem("exists", text)
-    about = f"allow {', '.join(wanted)}"
-    files[agent_toml.FILE] = File(allow_list.added(source, wanted))
+    about = f"allow {', '.join(each for listed in wanted.values() for each in listed)}"
+    for table, listed in wanted.items():
+        files[agent_toml.FILE] = File(allow_list.added(files[agent_toml.FILE].text, table, listed))
     commit = commit_of(files, who, f"{name}: {about}"[:200], number_of(registry, base, names.SYSTEM))
     hold(registry, commit)
     return fields("change", name, commit.number, files, base) | {"note": about[:NOTE_MAX]}
+
+
+def allowed(agent: agent_toml.Agent | None) -> dict[str, tuple[str, ...]]:
+    """By table of agent.toml."""
+    return {"tools": agent.allow, "egress": agent.egress} if agent else {"tools": (), "egress": ()}
 
 
 def repeated(registry: Path, kind: str, row: Row, who: str, old: Row | None) -> Row:

@@ -7,7 +7,7 @@ import os
 import sys
 from collections import Counter
 
-from hyperhive.ctl import backups, change, denials, ends, mail, stats, terminal, turns, units, web
+from hyperhive.ctl import backups, change, denials, egress, ends, mail, stats, terminal, turns, units, web
 from hyperhive.ctl import show as ctl_show
 from hyperhive.ctl.verb import Run, connect
 from hyperhive.problem import EX_CONFIG, Problem
@@ -88,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
     verb("top", top, "watch the agents, live; q ends it")
     change.add(verb)
     denials.add(verb)
+    egress.add(verb)
     mail.add(verb)
     ends.add(verb)
     turns.add(verb)

@@ -18,6 +18,7 @@ def add(verb: Verb) -> None:
     p = verb("allow", allow, "ask for an agent that may use more; approve it then")
     p.add_argument("agent", metavar="AGENT")
     p.add_argument("pattern", metavar="PATTERN", nargs="*", help="for [tools] allow: 'Bash(make check)'")
+    p.add_argument("--host", nargs="+", metavar="HOST:PORT", default=[], help="for [egress] allow")
     p.add_argument("--denial", type=number, metavar="ID", help="what was denied; without PATTERN, just that")
     p.add_argument("--note", metavar="TEXT", help="why; the manager reads it")
 
@@ -69,7 +70,7 @@ def allow(args: argparse.Namespace) -> int:
     fields: dict[str, Any] = {"note": args.note} if args.note else {}
     fields |= {"denial": args.denial} if args.denial else {}
     with connect() as client:
-        asked = client.call("allow", agent=args.agent, patterns=args.pattern, **fields)
+        asked = client.call("allow", agent=args.agent, patterns=args.pattern, hosts=args.host, **fields)
         if args.json:
             terminal.print_json(asked)
             return 0

@@ -51,9 +51,10 @@ class Account:
     def closed(self) -> None:
         self.connections -= 1
         if self.refused and self.connections < CONNECTIONS / 2:
-            text = f"{self.agent}: {self.refused} connections were refused in all"
+            text, more = f"{self.agent}: {self.refused} connections were refused in all", self.refused - 1
             self.refused = 0
-            record_denial(self.agent, Denied("connections", text, None))
+            if more:  # than the first, which was told at once
+                record_denial(self.agent, Denied("connections", text, None), more)
 
     def count(self, moved: int) -> None:
         now = asyncio.get_running_loop().time()
@@ -145,7 +146,7 @@ class Way:
         )
 
 
-def record_denial(agent: str, denied: Denied) -> None:
+def record_denial(agent: str, denied: Denied, count: int | None = None) -> None:
     facts.log(
         "egress_denied",
         str(denied) if denied.code == "connections" else f"{agent}: {denied}",
@@ -155,4 +156,5 @@ def record_denial(agent: str, denied: Denied) -> None:
         HIVE_PORT=denied.to.port if denied.to else None,
         HIVE_ADDRESS=denied.address or None,
         HIVE_RULE=denied.code,
+        HIVE_COUNT=count,
     )

@@ -16,6 +16,14 @@ RULE = rf"(?=.{{1,253}}:)((\*\.)?{NAME}|{IPV4}):{PORT}"
 HOST = re.compile(rf"(?=.{{1,253}}$)({NAME}|{IPV4})", re.ASCII)
 HTTP_PORT = 80
 SHOWN = 200  # characters of what is refused
+# By which rule hive-gate(8) refuses a connection, in words.
+REFUSALS = {
+    "host": "what it asked for is no host",
+    "allow": "it is not in [egress] allow",
+    "address": "an address of it is not of the internet",
+    "bytes": "the bytes of that hour were used up",
+    "connections": "it had too many connections at once",
+}
 
 
 @dataclass(frozen=True)

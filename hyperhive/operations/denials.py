@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from hyperhive import facts, names, wire
 from hyperhive.config import proposals
+from hyperhive.gate import egress
 from hyperhive.operations import change as operations_change
 from hyperhive.operations import ends
 from hyperhive.problem import Problem
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 TEXT_MAX = 64 * 1024  # bytes; less is kept
 PATTERNS_MAX = 20
 PATTERN_MAX = 600  # bytes
+HOST_MAX = 300
 
 
 # of an agent
@@ -53,20 +56,21 @@ async def list_denials(broker: Broker, connection: Connection, message: wire.Mes
 
 
 async def allow(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
-    """Asks for what runs with more in its [tools] allow: a request like any other."""
+    """Asks for what runs with more in [tools] allow or [egress] allow: a request like any other."""
     name = operations_change.agent_name(message)
     number = wire.get_int(message, "denial", 1, wire.ID_MAX) if message.get("denial") is not None else None
-    patterns = patterns_of(message)
-    if not patterns and number is None:
-        raise Problem("bad-request", "'patterns' must name one at least, where there is no 'denial'")
+    patterns, hosts = patterns_of(message), hosts_of(message)
+    if not patterns and not hosts and number is None:
+        text = "'patterns' or 'hosts' must name one at least, where there is no 'denial'"
+        raise Problem("bad-request", text)
     store, note = broker.store, operations_change.optional(message, "note", operations_change.NOTE_MAX)
 
-    def look() -> tuple[Row, Row | None, list[str]] | None:
+    def look() -> tuple[Row, Row | None, proposals.Rules] | None:
         if replies.answered(store, connection.who, replies.key_of(message)) is not None:
             return None  # a repeat, of which nothing is looked at twice
-        wanted = patterns or denials.patterns_for(store, number, name)
+        tools = patterns or (denials.patterns_for(store, number, name) if number else [])
         base, waiting = denials.ground(store, name)
-        return base, waiting, wanted
+        return base, waiting, {"tools": tools, "egress": hosts}
 
     found = await broker.writer.do(look)
     fields = await proposals.widened(broker, found, connection.who) if found else {}
@@ -78,7 +82,7 @@ async def allow(broker: Broker, connection: Connection, message: wire.Message) -
         about = fields | {"note": f"{fields['note']}: {note}" if note else fields["note"]}
         row = approvals.add(store, about, connection.who, approvals.TTL, effect)
         answer = operations_change.waits(row, effect)
-        denials.asked(store, row, answer["superseded"], number, found[2])
+        denials.asked(store, row, answer["superseded"], number, found[2]["tools"])
         return answer, effect
 
     answer, effect = await replies.once(broker, connection, message, change)
@@ -96,6 +100,15 @@ def patterns_of(message: wire.Message) -> list[str]:
         if not denials.is_pattern(each):
             text = f'\'patterns\': {each[:100]!r} is no tool such as "Read" or "Bash(git *)"'
             raise Problem("bad-request", text, hint="one pair of parentheses at most")
+    return given
+
+
+def hosts_of(message: wire.Message) -> list[str]:
+    given = ends.texts(message, "hosts", PATTERNS_MAX, HOST_MAX, [])
+    for each in given:
+        if not re.fullmatch(egress.RULE, each, re.ASCII):
+            text = f"'hosts': {each[:100]!r} is no HOST:PORT such as example.org:443"
+            raise Problem("bad-request", text, hint="*.example.org:443 is all below it")
     return given
 
 

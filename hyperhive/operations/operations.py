@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hyperhive import names, peers, wire
 from hyperhive.broker import drain, snapshot, wild
 from hyperhive.operations import change as operations_change
-from hyperhive.operations import denials, ends, stats, turns, watch, web
+from hyperhive.operations import denials, egress, ends, stats, turns, watch, web
 from hyperhive.problem import Problem
 from hyperhive.store import approvals, models, notes, orders, overview, replies, runs
 from hyperhive.store.store import TOOL, as_mail
@@ -290,11 +290,12 @@ OPERATOR: dict[str, Operation] = {
     **turns.OPERATOR,
     **stats.OPERATOR,
     **denials.OPERATOR,
+    **egress.OPERATOR,
     **snapshot.OPERATOR,
 }
 ROOTS: dict[str, Operation] = {
     **operations_change.SYSTEM,
     **ends.SYSTEM,
 }
-SYSTEM: dict[str, Operation] = ROOTS | watch.SYSTEM
+SYSTEM: dict[str, Operation] = ROOTS | watch.SYSTEM | egress.SYSTEM
 EXPLORE: dict[str, Operation] = {"session": web.session}  # hive-explore asks who is signed in

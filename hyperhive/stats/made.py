@@ -23,6 +23,7 @@ NAMES = (
 MODELS = (("opus", 5.0), ("sonnet", 1.0), ("haiku", 0.3))  # and what each costs, beside sonnet
 TOOLS = (("Bash", 8), ("Read", 7), ("Edit", 4), ("Grep", 3), ("Write", 1), ("send", 3), ("recv", 2))
 FAILURES = "rate-limited timed-out crashed refused auth-failed prompt-too-long".split()
+HOSTS = ("pypi.org", "files.pythonhosted.org", "registry.npmjs.org", "github.com", "deb.debian.org")
 HOURS = [
     1,
     1,
@@ -94,6 +95,7 @@ class Crew:
         self.starts: list[tuple[str, str, str, int]] = []
         self.points: list[tuple[str, str, str, str, int, float]] = []
         self.delivered: list[tuple[int, str, str]] = []
+        self.egress: list[tuple[str | int, ...]] = []
 
     def hex(self) -> str:
         return f"{self.dice.getrandbits(128):032x}"
@@ -106,6 +108,7 @@ class Crew:
             hours = self.dice.choices(range(24), HOURS, k=count)
             for at in sorted(start + hour * 3_600_000 + self.dice.randrange(3_600_000) for hour in hours):
                 self.turn(name, max(at, self.until[name] + 50))
+                self.way_out(name, self.until[name])
         self.decisions(start)
 
     def turn(self, name: str, at: int) -> None:
@@ -223,6 +226,19 @@ class Crew:
         self.denials.append((self.denial, who, program, kind, 1, stamp(at), stamp(at)))
         self.denied.append((self.denial, who, at))
 
+    def way_out(self, name: str, at: int) -> None:
+        """A turn in five wants something of the outside, now and then of where it may not go."""
+        if self.dice.random() > 0.2:
+            return
+        host, refused = self.dice.choice(HOSTS), self.dice.random() < 0.1
+        where = (name, stamp(at), f"not.{host}" if refused else host, 443, "" if refused else "198.51.100.7")
+        if refused:
+            self.egress.append((*where, "allow", "denied", 1, 0, 0, 0))
+            return
+        end = self.dice.choices(("closed", "unreachable", "idle"), (50, 1, 1))[0]
+        moved = (self.dice.randrange(200, 9000), round(self.dice.lognormvariate(10, 2)))
+        self.egress.append((*where, f"{host}:443", end, 1, *moved, round(self.dice.lognormvariate(5, 1))))
+
 
 def write(db: sqlite3.Connection, crew: Crew) -> None:
     columns = list(crew.turns[0]) if crew.turns else []
@@ -249,8 +265,9 @@ def write(db: sqlite3.Connection, crew: Crew) -> None:
         "starts": crew.starts,
         "denied": crew.denied,
         "points": crew.points,
+        "egress": crew.egress,
     }
-    given = {name: json.dumps(each) for name, each in given.items()}
+    given = {name: json.dumps(each) for name, each in given.items()} | {"read_to": None}
     at = max(crew.until.values())
     for statement in sql.BATCH:
         db.execute(statement, given | {"now": at, "catch_up": False})

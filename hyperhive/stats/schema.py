@@ -111,3 +111,20 @@ def commands_denied(db: Database) -> None:
         ) strict;
         create index commands_denied_last on commands_denied(last_at);
     """)
+
+
+@migrations()
+def ways_out(db: Database) -> None:
+    db.executescript("""
+        create table egress(
+            id integer primary key, agent text not null, host text not null, port integer not null,
+            address text not null, rule text not null, end text not null, summed integer not null,
+            count integer not null, first_at text not null, last_at text not null,
+            bytes_sent integer not null, bytes_received integer not null, duration_ms integer not null
+        ) strict;
+        create unique index egress_sums on egress(agent, substr(first_at, 1, 13), host, port, rule, end)
+            where summed;
+        create index egress_hour on egress(agent, substr(first_at, 1, 13), summed);
+        create index egress_last on egress(last_at);
+        create table journal_read(id integer primary key check (id = 1), cursor text not null) strict;
+    """)

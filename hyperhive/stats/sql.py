@@ -3,9 +3,10 @@
 `hive` is hive.db, which is only read. Given are JSON lists: :touched (ids of mail), :delivered (id, agent,
 time), :turns (agent, number), :requests, :questions, :denied (id, agent, ts), :runs (invocations), :starts
 (invocation, agent, time, hello_ms), :points (kind, unit, key, agent, ts, value); and :now (ms), and
-:catch_up: take what an earlier broker, or a disk that was full, left out.
+:catch_up: take what an earlier broker, or a disk that was full, left out. For more see ways_sql.py.
 """
 
+from hyperhive.stats import ways_sql
 from hyperhive.stats.series import HOUR, PER_DOUBLING, SIX_HOURS
 
 SERIES_MAX = 300  # of an agent: hours are kept for ever, and a model may invent tools
@@ -27,6 +28,7 @@ FRESH = """
     create temp table fresh_turns(agent text, number integer, primary key(agent, number)) without rowid;
     create temp table fresh_mail(id integer primary key);
 """
+FRESH += ways_sql.FRESH
 ADD = "on conflict do update set value = value + excluded.value"
 
 # Which rows: mail that has changed, and turns without points. One that is told twice counts once.
@@ -253,7 +255,15 @@ WRITE = (
     """,
 )
 
-BATCH = (*FIND, *POINTS, *RECORDS, *WRITE)
+BATCH = (
+    *FIND,
+    *ways_sql.FIND,
+    *POINTS,
+    *ways_sql.POINTS,
+    *RECORDS,
+    *ways_sql.RECORDS,
+    *WRITE,
+)
 
 # What is kept for ever: hours, spreads, approvals, and the newest message, after which mail is new.
 OLD = (
@@ -263,5 +273,6 @@ OLD = (
     "delete from crashes where at < :at",
     "delete from commands_denied where last_at < :at",
     "delete from starts where at < :at",
+    *ways_sql.OLD,
 )
 OLD_POINTS = "delete from stats where key = ? and agent = ? and ts < ?"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hyperhive import facts
 from hyperhive.problem import Problem
-from hyperhive.stats import sql
+from hyperhive.stats import sql, ways_sql
 from hyperhive.stats.stats import BUSY_MS
 from hyperhive.store.store import now, stamp
 
@@ -42,9 +42,14 @@ class Noted:
     denied: list[tuple[int, str, int]] = field(default_factory=list)
     starts: list[tuple[str, str, str, int | None]] = field(default_factory=list)
     points: list[tuple[str, str, str, str, int, float]] = field(default_factory=list)
+    egress: list[list[str | int]] = field(default_factory=list)
+    read_to: str | None = None  # in the journal, with the last of these
 
-    def as_json(self) -> dict[str, Any]:
-        return {each.name: json.dumps(getattr(self, each.name)) for each in fields(self)}
+    def as_given(self) -> dict[str, Any]:
+        return {
+            each.name: json.dumps(value) if isinstance(value := getattr(self, each.name), list) else value
+            for each in fields(self)
+        }
 
 
 def clock() -> int:
@@ -62,6 +67,8 @@ class Telemetry:
         self.timer: asyncio.TimerHandle | None = None
         self.writing: asyncio.Future[bool] | None = None
         self.catch_up = True  # what an earlier broker left out
+        self.read_to: str | None = None  # in the journal, of what hive-gate has written there
+        self.unsure = True  # of that
         self.db: sqlite3.Connection | None = None
         self.base: sqlite3.Connection | None = None  # that of Stats, when ours was opened
         self.reader = ThreadPoolExecutor(1, "stats-reader")
@@ -93,8 +100,25 @@ class Telemetry:
             return
         self.count += 1
         take(fields)
+        self.soon()
+
+    def soon(self) -> None:
         if not self.timer and not self.writing:
             self.timer = asyncio.get_running_loop().call_later(EVERY, self.begin)
+
+    async def egress(self, after: str | None, cursor: str, told: list[list[str | int]]) -> bool:
+        """Takes only what follows in the journal on what it has."""
+        if self.unsure:
+            loop = asyncio.get_running_loop()
+            self.read_to = await loop.run_in_executor(self.broker.stats.thread, self.position)
+            self.unsure = False
+        if after != self.read_to or not told or self.count >= NOTED_MAX:
+            return False
+        self.noted.egress += told
+        self.noted.read_to = self.read_to = cursor
+        self.count += len(told)
+        self.soon()
+        return True
 
     def mail(self, fields: Fields) -> None:
         self.noted.touched.append(fields["id"])
@@ -153,13 +177,16 @@ class Telemetry:
 
     def written(self, done: asyncio.Future[bool]) -> None:
         self.writing = None
-        self.catch_up = self.catch_up or not done.result()
+        if not done.result():
+            # what came meanwhile follows on what was lost: both are told again
+            self.catch_up = self.unsure = True
+            self.noted.egress, self.noted.read_to = [], None
         if self.lost:
             text = f"{self.lost} events are missing from the statistics: a reader holds up their writing"
             facts.log("telemetry_lost", text, agent="", notice=True, HIVE_COUNT=self.lost)
             self.lost, self.catch_up = 0, True
-        if self.count and not self.timer:
-            self.timer = asyncio.get_running_loop().call_later(EVERY, self.begin)
+        if self.count:
+            self.soon()
 
     async def flush(self) -> None:
         """All that has happened by now is in stats.db, unless a reader holds up its writing."""
@@ -177,7 +204,7 @@ class Telemetry:
     def write(self, batch: Noted, catch_up: bool) -> bool:
         try:
             db = self.opened()
-            given = batch.as_json() | {"catch_up": catch_up, "now": clock()}
+            given = batch.as_given() | {"catch_up": catch_up, "now": clock()}
             # not immediate, which would lock hive.db, too
             db.execute("begin")
             for statement in sql.BATCH:
@@ -189,6 +216,13 @@ class Telemetry:
                 self.db.execute("rollback")
             return False
         return True
+
+    def position(self) -> str | None:
+        try:
+            found = self.opened().execute(ways_sql.READ_TO).fetchone()
+        except (sqlite3.Error, Problem) as e:
+            raise Problem("storage", f"cannot read {self.broker.stats.path}: {e}") from e
+        return found[0] if found else None
 
     def delete(self, before: int) -> None:
         """In small transactions: each waits for all readers, and they for it."""

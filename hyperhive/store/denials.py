@@ -129,8 +129,8 @@ def get(store: Store, number: int, agent: str) -> Row:
     return found[0]
 
 
-def patterns_for(store: Store, number: int | None, agent: str) -> list[str]:
-    found = pattern(get(store, number or 0, agent))
+def patterns_for(store: Store, number: int, agent: str) -> list[str]:
+    found = pattern(get(store, number, agent))
     if not found:
         text = f"'patterns' must say what to allow: no rule can be made of denial {number} as it is"
         raise Problem("bad-request", text)

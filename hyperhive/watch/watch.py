@@ -16,6 +16,7 @@ from systemd.daemon import notify
 from hyperhive import names
 from hyperhive.client import Client
 from hyperhive.watch import journal
+from hyperhive.watch.gate import Gate
 from hyperhive.watch.journal import End
 from hyperhive.wire import seconds_of, stamp
 
@@ -31,7 +32,9 @@ PATTERNS = ("hive-*.service", "hive-agent@*.socket", "container@*.service", "sys
 # What hive-box(8) runs in a box; one for each connection of the manager, who is answered.
 NOT_OURS = ("hive-box-*", "hive-control@*")
 TARGET = "hyperhive.target"
-WAIT_USEC = 10_000_000  # the unit has WatchdogSec=30s
+# How often we look into the journal. It cannot be waited for together with D-Bus: pystemd does not tell
+# whether messages are queued, of which the socket knows nothing any more.
+WAIT_USEC = 1_000_000
 OVER = ("inactive", "failed")
 MARGIN = 300  # seconds before the newest event that is on record: some are told later than others
 
@@ -101,6 +104,7 @@ class Watcher:
         self.told: deque[str] = deque(maxlen=1000)  # runs that have ended; the broker knows them all
         self.changes = Changes()
         self.drops = journal.drops()
+        self.gate = Gate(broker)
 
     # what systemd says
 
@@ -136,7 +140,8 @@ class Watcher:
             self.look()
             for agent, lines in journal.dropped(self.drops):
                 self.broker.call("suppressed", agent=agent, lines=lines)
-            self.bus.wait(WAIT_USEC)  # returns at once while messages are queued
+            more = self.gate.look()
+            self.bus.wait(0 if more else WAIT_USEC)  # returns at once while messages are queued
             notify("WATCHDOG=1")
 
     def look(self) -> None:

@@ -113,6 +113,7 @@ ACTIONS: dict[str, Action] = {
         {
             "agent": AGENT,
             "patterns": Field("texts", "for [tools] allow, as Bash(git *); the denial's own", optional=True),
+            "hosts": Field("texts", "for [egress] allow, as example.org:443", optional=True),
             "denial": Field("number", "which denial it is about", optional=True),
             "note": NOTE,
         },

@@ -41,6 +41,8 @@ AGENT = [
     Chart("Size of the notes", ["notes_bytes"]),
     Chart("Crashes and dead mail", ["crashes", "dead"]),
     Chart("Commands denied", ["commands_denied"]),
+    Chart("Connections to the outside", ["egress", "egress_denied"]),
+    Chart("Bytes to and from the outside", ["egress_sent_bytes", "egress_received_bytes"]),
 ]
 HIVE = [
     Chart("Agents awake and asleep", ["agents_awake", "agents_asleep"]),

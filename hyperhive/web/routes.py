@@ -62,6 +62,11 @@ LISTS: dict[str, tuple[str, str, dict[str, api.Field]]] = {
         "Commands that agents' rules did not allow, newest first.",
         {"agent": AGENT, "all": api.Field("flag", "what is allowed or dismissed, too", optional=True)},
     ),
+    "egress": (
+        "egress",
+        "Where agents went lately, and where they were refused, newest first.",
+        {"agent": AGENT},
+    ),
     "history": (
         "turns",
         "An agent's turns and what happened in them, newest first.",
@@ -169,6 +174,7 @@ class Routes:
             history = broker.call("history", agent=agent, limit=RECENT)["history"]
             ends = broker.call("loose_ends", agent=agent)["loose_ends"]
             denials = broker.call("denials", agent=agent)["denials"]
+            egress = broker.call("egress", agent=agent)
             mails = broker.call("mail", agent=agent, limit=RECENT)["messages"]
             config = running(broker, agent)
             turns = broker.call("turns", agent=agent, **which_turns())["turns"]
@@ -176,6 +182,7 @@ class Routes:
         lists = {
             "history": history,
             "denials": denials,
+            "egress": egress,
             "ends": ends,
             "mails": mails,
             "turns": turns,

@@ -10,11 +10,13 @@ from typing import Any
 from hyperhive import names, span, wire
 from hyperhive.ctl import letter
 from hyperhive.ctl.change import size
+from hyperhive.ctl.egress import place
 from hyperhive.ctl.terminal import counted
+from hyperhive.gate.egress import REFUSALS
 from hyperhive.web import charts
 from hyperhive.wire import Message
 
-__all__ = ["counted", "size"]
+__all__ = ["REFUSALS", "counted", "place", "size"]
 
 DIFF = {"+": "add", "-": "del", "@": "hunk"}
 SOURCES = {
@@ -59,6 +61,11 @@ ASKS = {
         ("what_wakes_whom", "what wakes it"),
     ],
     "crashes": [("crashes", "all crashes and quarantines")],
+    "egress": [
+        ("who_goes_where", "all hosts"),
+        ("refused_hosts", "hosts refused most"),
+        ("bytes_out_per_agent_and_day", "bytes by day"),
+    ],
     "approvals": [
         ("approvals_by_time_to_decision", "how long decisions took"),
         ("approvals_by_outcome", "what became of requests"),

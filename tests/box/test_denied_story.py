@@ -43,14 +43,15 @@ def answer(crew: Crew, watch: Watch) -> str:
     return said
 
 
-def click(crew: Crew, button: str) -> str:
-    """What the page says when this form of it is sent as it is."""
+def click(crew: Crew, name: str, button: str, about: str) -> str:
+    """What the agent's page says when the form with this in it is sent as it is."""
     cookie = signed_in(crew)
-    page = asked(crew, "GET", "/agent/dana", "", {"Cookie": cookie}).read().decode()
-    (form,) = re.findall(rf'(?s)<form method="post" action="{button}".*?</form>', page)
+    page = asked(crew, "GET", f"/agent/{name}", "", {"Cookie": cookie}).read().decode()
+    forms = re.findall(rf'(?s)<form method="post" action="{button}".*?</form>', page)
+    (form,) = (each for each in forms if about in each)
     fields = [
-        (name, html.unescape(value))
-        for name, value in re.findall(r'<input[^>]* name="(\w+)"[^>]* value="([^"]*)"', form)
+        (field, html.unescape(value))
+        for field, value in re.findall(r'<input[^>]* name="(\w+)"[^>]* value="([^"]*)"', form)
     ]
     headers = {
         "Content-Type": "application/x-www-form-urlencoded",
@@ -58,7 +59,7 @@ def click(crew: Crew, button: str) -> str:
     }
     came = asked(crew, "POST", button, urlencode(fields), headers | {"Cookie": cookie})
     assert came.status == 303, came.read()
-    return asked(crew, "GET", "/agent/dana", "", {"Cookie": cookie}).read().decode()
+    return asked(crew, "GET", f"/agent/{name}", "", {"Cookie": cookie}).read().decode()
 
 
 def test_a_denied_command_becomes_an_allowed_one(crew: Crew, watch: Watch) -> None:
@@ -73,7 +74,7 @@ def test_a_denied_command_becomes_an_allowed_one(crew: Crew, watch: Watch) -> No
     assert (fact["HIVE_PROGRAM"], fact["HIVE_RULE"]) == ("make", "no-rule")
     assert "--version" not in json.dumps(fact)
 
-    page = click(crew, "/api/allow")
+    page = click(crew, "dana", "/api/allow", "make --version")
     number = crew.call("approvals", agent="dana", state="pending")["approvals"][0]["id"]
     assert f"Request {number}</a> asks for it" in page
     shown = crew.run("hivectl", "approve", str(number)).stdout

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.box.changes import approved, outcome
 from tests.box.conftest import ROOT
-from tests.box.crew import Crew
+from tests.box.crew import Crew, Watch
+from tests.box.test_denied_story import click
 
 NAMES = ("git.test", "pypi.test", "npm.test", "other.test")
 ALLOW = """[egress]
@@ -167,14 +167,66 @@ def test_an_admin_finds_what_was_reached_and_what_was_refused(crew: Crew, said: 
     assert "To let it go there, change [egress] allow in its agent.toml." in explained
 
 
+COUNTED = """
+import json, sqlite3
+db = sqlite3.connect("file:/var/lib/hyperhive/db/stats.db?mode=ro", uri=True)
+each = "select host, port, rule, end, count, bytes_received from egress where agent = 'net' and not summed"
+sums = "select key, sum(sum) from stats_hour where agent = 'net' and key like 'egress%' group by key"
+print(json.dumps([db.execute(each).fetchall(), dict(db.execute(sums).fetchall())]))
+"""
+
+
+def told(crew: Crew, watch: Watch) -> None:
+    """Until hive-watch has handed on all that stands in the journal."""
+    crew.run("journalctl", "--sync")
+    wanted = len(crew.journal("HIVE_EVENT=egress", "HIVE_EVENT=egress_denied", "HIVE_AGENT=net"))
+    while counted(crew)[0] < wanted:
+        watch.until("egress", agent="net")
+
+
+def counted(crew: Crew) -> tuple[int, dict[str, int], dict[str, float]]:
+    """How many there are, of each host and how it ended, and in the series."""
+    crew.call("egress", agent="net")  # which has all written that was told
+    rows, sums = json.loads(crew.run("/usr/bin/python3", "-c", COUNTED).stdout)
+    found: dict[str, int] = {}
+    for host, port, _, end, count, _ in rows:
+        found[f"{host}:{port} {end}"] = found.get(f"{host}:{port} {end}", 0) + count
+    return sum(found.values()), found, sums
+
+
+def test_an_analyst_and_the_operator_find_it_too(crew: Crew, net: str) -> None:
+    watch = crew.watch()
+    crew.run("systemctl", "stop", "hive-watch.service")  # what it misses stands in the journal
+    assert crew.bash(net, "curl --silent http://git.test:8080/hello").endswith("hello")
+    crew.run("systemctl", "start", "hive-watch.service")
+    told(crew, watch)
+    watch.connection.close()
+    _, rows, series = counted(crew)
+    facts = crew.journal("HIVE_EVENT=egress", "HIVE_AGENT=net")
+    assert series["egress"] == len(facts)
+    assert series["egress_received_bytes"] == sum(int(fact["HIVE_BYTES_OUT"]) for fact in facts)
+    assert series["egress_sent_bytes"] == sum(int(fact["HIVE_BYTES_IN"]) for fact in facts)
+    denied = crew.journal("HIVE_EVENT=egress_denied", "HIVE_AGENT=net")
+    assert series.get("egress_denied", 0) == len(denied)
+    assert rows["git.test:8080 closed"] >= 1
+    shown = crew.call("egress", agent="net")["reached"]
+    assert {each["rule"] for each in shown if each["host"] == "git.test"} >= {"git.test:8080"}
+
+
 def test_a_host_is_reached_once_the_operator_has_approved_it(crew: Crew, said: dict[str, str]) -> None:
+    """By one click on the agent's page, and another one."""
     assert REASON.format(8080) in said["told plain"]
-    toml = f'linger = 60\n{ALLOW.replace("git.test:8080", "other.test:8080")}\n[tools]\nallow = ["Bash"]\n'
-    assert outcome(crew, approved(crew, "net", {"agent.toml": toml}))["state"] == "deployed"
-    now = crew.bash(
-        "net", "curl --silent http://other.test:8080/hello; curl --silent http://git.test:8080/hello"
-    )
-    assert now == f"hello{REASON.format(8080).replace('other', 'git')}"
+    watch = crew.watch()
+    told(crew, watch)
+    watch.connection.close()
+    page = click(crew, "net", "/api/allow", "other.test:8080")
+    number = crew.call("approvals", agent="net", state="pending")["approvals"][0]["id"]
+    assert f"Request {number}</a> asks for it" in page
+    shown = crew.run("hivectl", "approve", str(number)).stdout
+    assert "may now reach other.test:8080" in shown
+    assert crew.bash("net", "curl --silent http://other.test:8080/hello") == "hello"
+    refused = {(each["host"], each["port"]) for each in crew.call("egress", agent="net")["refused"]}
+    assert refused == {("other.test", 8443)}
 
 
 def test_no_gate_no_way_out(crew: Crew, net: str) -> None:

@@ -86,6 +86,19 @@ def denied(peer: Peer, command: str, part: str = "", rule: str = "no rule allows
     return int(peer.ask("denied", tool="Bash", **about)["denial"])
 
 
+def way_out(hive: Hive, host: str) -> str:
+    """ada reached one host, and was refused another, as hive-watch tells of it."""
+    about = {"agent": "ada", "at": wire.stamp(time.time() - 60), "port": 443, "address": "", "count": 1}
+    nothing = {"sent": 0, "received": 0, "ms": 0}
+    reached = {"host": "git.example.org", "rule": "*.example.org:443", "end": "closed", "sent": 2_400}
+    facts = [about | nothing | reached | {"received": 31_000_000, "ms": 1200}]
+    facts.append(about | nothing | {"host": host, "rule": "allow", "end": "denied"})
+    system, after = hive.system(), None
+    while not (answer := system.ask("gate_facts", after=after, cursor=host, facts=facts))["taken"]:
+        after = answer["read_to"]
+    return host
+
+
 def carried(hive: Hive, op: str, **fields: Any) -> None:
     """What the operator may have done without asking, done."""
     number = hive.operator().ask(op, **fields)["request"]

@@ -55,6 +55,24 @@ def test_from_the_denial_to_the_approval(site: Site) -> None:
 
 
 @pytest.mark.parametrize("scripted", [True, False], ids=["live", "plain"])
+def test_a_host_that_was_refused_is_asked_for_by_one_click(site: Site, scripted: bool) -> None:
+    page = site.open("/agent/ada", PHONE, java_script_enabled=scripted)
+    host = scene.way_out(site.hive, f"{'live' if scripted else 'plain'}.example.org")
+    if not scripted:
+        page.reload()
+    row = page.locator(f"#refused-{host}-443-allow".replace(".", "\\."))
+    expect(row).to_contain_text("it is not in [egress] allow")
+    expect(row.get_by_label("Host for [egress] allow of ada")).to_have_value(f"{host}:443")
+    row.get_by_role("button", name="Ask for this host").click()
+    expect(row.get_by_role("link", name="Request ")).to_be_visible()
+    assert not scripted or (fits(page) and serious(page, "#way-out") == [])
+    page.locator("#reached summary").click()
+    expect(page.locator("#reached")).to_contain_text("git.example.org:443")
+    row.get_by_role("link", name="Request ").click()
+    expect(page.locator(".grants")).to_contain_text(f"may now reach {host}:443")
+
+
+@pytest.mark.parametrize("scripted", [True, False], ids=["live", "plain"])
 def test_it_is_dismissed(site: Site, scripted: bool) -> None:
     number = scene.denied(site.agents["ada"], f"curl {scripted}")
     page = site.open("/", java_script_enabled=scripted)

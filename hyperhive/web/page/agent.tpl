@@ -2,11 +2,12 @@
 % name = agent["name"]
 % rebase("base.tpl", title=name, of=name)
 % here = f"/agent/{name}"
-<p class="crumbs"><a href="/">The hive</a> <a href="#turns">turns</a> <a href="#charts">charts</a> <a href="#denials">denied</a> <a href="#questions">questions</a>
+<p class="crumbs"><a href="/">The hive</a> <a href="#turns">turns</a> <a href="#charts">charts</a> <a href="#denials">denied</a> <a href="#way-out">way out</a> <a href="#questions">questions</a>
 <a href="#mail">mail</a> <a href="#config">config</a> <a href="#crashes">crashes</a></p>
 % include("agent_head.tpl")
 % include("turns.tpl")
 % include("denials.tpl")
+% include("way_out.tpl")
 % include("charts.tpl", of=name, figures=None, window=show.WINDOW)
 % include("agent_ends.tpl")
 <section id="mail" aria-labelledby="mail-title">

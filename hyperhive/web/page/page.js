@@ -5,7 +5,7 @@
 const EVENTS = ["mail", "delivered", "done", "requeued", "dead", "woken", "awake", "asleep", "turn", "turn_event",
   "status", "approval", "spawned", "question", "question_answered", "container_crash", "quarantined", "started",
   "recovered", "finished", "stopped", "model", "command", "command_denied", "denial_dismissed", "session", "progress",
-  "wild"];
+  "wild", "egress"];
 const REST = 250; // milliseconds between two fetches of the page
 const RETRY = 2000; // until a stream that was refused is asked for again
 const ANEW = 20000; // how long ago things were is told anew
