@@ -133,6 +133,10 @@ def fill_rest(db: sqlite3.Connection) -> None:
     denied |= {"agent": "bob", "program": "", "rule": "write"}
     insert(db, "commands_denied", id=3, count=1, last_at=at("09:00:00"), **denied)
     fill_ways_out(db)
+    flood = {"agent": "ada", "since": at("09:00:00"), "last_at": at("09:04:30")}
+    insert(db, "wild", kind="many_calls", count=1500, turn=2, **flood)
+    insert(db, "wild", kind="log_flood", count=31_200, **flood)
+    insert(db, "wild", agent="", kind="disk_low", since=at("10:00:00"), last_at=at("10:00:00"))
     asked = {"asker": "ada", "asked": "operator", "asked_at": at("09:00:00")}
     insert(db, "questions", id=1, state="answered", answered_at=at("09:00:30"), **asked)
     insert(db, "questions", id=2, state="open", **asked)

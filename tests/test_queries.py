@@ -75,6 +75,27 @@ WANTED: dict[str, list[tuple[Any, ...]]] = {
         ("ada", "curl", "no-rule", 5, 2, at("10:00:00"), "hivectl denials ada"),
         ("bob", "", "write", 1, 1, at("09:00:00"), "hivectl denials bob"),
     ],
+    "gone_wild": [
+        (at("10:00:00"), "", "disk_low", None, None, 0.0, "journalctl HIVE_EVENT=disk_low"),
+        (
+            at("09:00:00"),
+            "ada",
+            "log_flood",
+            31_200,
+            None,
+            4.5,
+            "journalctl HIVE_EVENT=log_flood HIVE_AGENT=ada",
+        ),
+        (
+            at("09:00:00"),
+            "ada",
+            "many_calls",
+            1500,
+            2,
+            4.5,
+            "journalctl HIVE_EVENT=many_calls HIVE_AGENT=ada",
+        ),
+    ],
     "who_goes_where": [
         ("ada", "a.org", 443, 2, 20, 1100, 1, at("10:00:00")),
         ("ada", "b.org", 443, 5, 10, 100, 0, at("09:00:00")),

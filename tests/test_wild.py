@@ -1,9 +1,11 @@
 """What the operator sees of an agent gone wild, and of a disk that fills, until it is over."""
 
 import os
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,15 @@ def row(here: Hive, name: str) -> Any:
     return next(each for each in here.operator().ask("agents")["agents"] if each["name"] == name)
 
 
+def kept(here: Hive) -> list[Any]:
+    """For analysts."""
+    here.operator().ask("metrics")  # which has all written that was told
+    with closing(sqlite3.connect(here.state / "db/stats.db", timeout=20)) as db:
+        return db.execute(
+            "select agent, kind, count, turn, last_at >= since from wild order by since"
+        ).fetchall()
+
+
 def test_a_turn_with_many_calls_is_seen_while_it_runs(here: Hive) -> None:
     ada, watcher = here.agent("ada"), here.operator()
     watcher.ask("subscribe")
@@ -49,6 +60,7 @@ def test_a_turn_with_many_calls_is_seen_while_it_runs(here: Hive) -> None:
     assert seen(here) == []
     ada.ask("progress", number=2, text="Bash true", tool_calls=5)
     assert seen(here) == [], "it is another turn"
+    assert kept(here) == [("ada", "many_calls", 1500, 1, 1)]
     ada.close()
     events = [watcher.read() for _ in range(4)]
     assert [each["event"] for each in events] == ["progress", "wild", "progress", "progress"]
@@ -60,6 +72,7 @@ def test_dropped_lines_are_added_up_and_are_over_when_it_is_quiet(here: Hive) ->
         assert system.ask("suppressed", agent="ada", lines=lines)["ok"]
     assert system.ask("suppressed", agent="nobody", lines=7)["ok"]
     assert seen(here) == [("log_flood", "ada", "ada floods the journal: 31,200 of its lines were dropped")]
+    assert kept(here) == [("ada", "log_flood", 31_200, None, 1)]
     flag = wild.Flag("", 1, None, last=time.monotonic())
     assert not flag.calm(flag.last + wild.CALM - 1) and flag.calm(flag.last + wild.CALM)
 
@@ -89,6 +102,7 @@ def test_a_disk_that_fills_waits_for_the_operator(tmp_path: Path) -> None:
             fill.unlink()
             assert seen(here) == []
             assert watcher.read().items() >= (about | {"text": text, "over": True}).items()
+            assert kept(here) == [("", "disk_low", None, None, 1)]
     finally:
         subprocess.run(["umount", tmp_path], check=True)
 

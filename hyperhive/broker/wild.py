@@ -41,8 +41,10 @@ def flag(broker: Broker, agent: Agent, kind: str, count: int, turn: int | None =
     at = time.monotonic()
     if known := standing(broker, agent, kind):
         known.count, known.last = count, at
+        broker.telemetry.wild(agent.name, kind, known.since, count, turn)
         return
     agent.wild[kind] = Flag(now(), count, turn, at)
+    broker.telemetry.wild(agent.name, kind, agent.wild[kind].since, count, turn)
     text = text_of(agent, kind)
     broker.publish("wild", agent=agent.name, kind=kind, text=text, over=False)
     if agent.wild_facts.take(1):
@@ -119,3 +121,4 @@ def disk(broker: Broker) -> list[Row]:
 
 def say_of_disk(broker: Broker, low: Row, *, over: bool) -> None:
     broker.publish("wild", agent="", kind=low["kind"], text=low["text"], over=over)
+    broker.telemetry.wild("", low["kind"], low["since"], None, None)

@@ -96,6 +96,7 @@ class Crew:
         self.points: list[tuple[str, str, str, str, int, float]] = []
         self.delivered: list[tuple[int, str, str]] = []
         self.egress: list[tuple[str | int, ...]] = []
+        self.wild: list[tuple[str | int | None, ...]] = []
 
     def hex(self) -> str:
         return f"{self.dice.getrandbits(128):032x}"
@@ -219,6 +220,13 @@ class Crew:
             asked = (self.question, who, "operator", stamp(at), None, answered)
             self.questions.append((*asked, "answered" if answered else "open"))
             self.deny(who, at)
+        if self.dice.random() < 0.2:
+            kind, count = self.dice.choice(
+                (("log_flood", 31_200), ("mail_flood", 10_000), ("disk_low", None))
+            )
+            who = "" if kind == "disk_low" else self.dice.choice(self.names)
+            at = start + self.dice.randrange(86_000_000)
+            self.wild.append((who, kind, stamp(at), stamp(at + 240_000), count, None))
 
     def deny(self, who: str, at: int) -> None:
         self.denial += 1
@@ -266,6 +274,7 @@ def write(db: sqlite3.Connection, crew: Crew) -> None:
         "denied": crew.denied,
         "points": crew.points,
         "egress": crew.egress,
+        "wild": crew.wild,
     }
     given = {name: json.dumps(each) for name, each in given.items()} | {"read_to": None}
     at = max(crew.until.values())

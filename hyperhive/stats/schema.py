@@ -128,3 +128,13 @@ def ways_out(db: Database) -> None:
         create index egress_last on egress(last_at);
         create table journal_read(id integer primary key check (id = 1), cursor text not null) strict;
     """)
+
+
+@migrations()
+def gone_wild(db: Database) -> None:
+    db.executescript("""
+        create table wild(
+            agent text not null, kind text not null, since text not null, last_at text not null,
+            count integer, turn integer, primary key(agent, kind, since)
+        ) strict, without rowid;
+    """)

@@ -2,7 +2,8 @@
 
 `hive` is hive.db, which is only read. Given are JSON lists: :touched (ids of mail), :delivered (id, agent,
 time), :turns (agent, number), :requests, :questions, :denied (id, agent, ts), :runs (invocations), :starts
-(invocation, agent, time, hello_ms), :points (kind, unit, key, agent, ts, value); and :now (ms), and
+(invocation, agent, time, hello_ms), :points (kind, unit, key, agent, ts, value), :wild (agent, kind, since,
+time, count, turn); and :now (ms), and
 :catch_up: take what an earlier broker, or a disk that was full, left out. For more see ways_sql.py.
 """
 
@@ -193,6 +194,12 @@ RECORDS = (
     where id in (select value ->> 0 from json_each(:denied)) or (:catch_up
         and last_at > coalesce((select max(last_at) from commands_denied), ''))
     """,
+    """
+    insert into wild(agent, kind, since, last_at, count, turn)
+    select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5
+    from json_each(:wild) where true
+    on conflict do update set last_at = excluded.last_at, count = max(count, excluded.count)
+    """,
     f"""
     insert into crashes select invocation, coalesce(agent, ''), unit, ended_at, event, detail ->> 'result',
         detail ->> 'exit_status', detail ->> 'signal', detail ->> 'runtime', detail ->> 'restarts',
@@ -273,6 +280,7 @@ OLD = (
     "delete from crashes where at < :at",
     "delete from commands_denied where last_at < :at",
     "delete from starts where at < :at",
+    "delete from wild where last_at < :at",
     *ways_sql.OLD,
 )
 OLD_POINTS = "delete from stats where key = ? and agent = ? and ts < ?"

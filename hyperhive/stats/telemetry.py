@@ -42,13 +42,15 @@ class Noted:
     denied: list[tuple[int, str, int]] = field(default_factory=list)
     starts: list[tuple[str, str, str, int | None]] = field(default_factory=list)
     points: list[tuple[str, str, str, str, int, float]] = field(default_factory=list)
+    wild: dict[tuple[str, str, str], tuple[str, int | None, int | None]] = field(default_factory=dict)
     egress: list[list[str | int]] = field(default_factory=list)
     read_to: str | None = None  # in the journal, with the last of these
 
     def as_given(self) -> dict[str, Any]:
+        found = {each.name: getattr(self, each.name) for each in fields(self)}
+        found["wild"] = [(*which, *what) for which, what in self.wild.items()]
         return {
-            each.name: json.dumps(value) if isinstance(value := getattr(self, each.name), list) else value
-            for each in fields(self)
+            name: json.dumps(value) if isinstance(value, list) else value for name, value in found.items()
         }
 
 
@@ -144,6 +146,12 @@ class Telemetry:
         )
         if wake_ms is not None:
             self.noted.points.append(("spread", "ms", "wake_ms", fields["agent"], at, wake_ms))
+
+    def wild(self, agent: str, kind: str, since: str, count: int | None, turn: int | None) -> None:
+        """Told again and again while it lasts, of which the newest is written."""
+        self.count += (agent, kind, since) not in self.noted.wild
+        self.noted.wild[agent, kind, since] = now(), count, turn
+        self.soon()
 
     # a batch
 

@@ -60,7 +60,7 @@ ASKS = {
         ("failed_turns", "failed turns, and why"),
         ("what_wakes_whom", "what wakes it"),
     ],
-    "crashes": [("crashes", "all crashes and quarantines")],
+    "crashes": [("crashes", "all crashes and quarantines"), ("gone_wild", "limits that it ran into")],
     "egress": [
         ("who_goes_where", "all hosts"),
         ("refused_hosts", "hosts refused most"),

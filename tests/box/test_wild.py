@@ -1,8 +1,10 @@
 """An agent gone wild stays within its limits, and the others go on working. Each flood here has an end."""
 
 import json
+import sqlite3
 import statistics
 import time
+from contextlib import closing
 
 import pytest
 
@@ -207,6 +209,11 @@ def test_a_flood_of_mail_ends_at_the_limit_and_holds_up_nobody(here: Hive) -> No
     assert seen["title"] == "ada has 10,000 undelivered messages out and is refused more"
     assert (seen["agent"], seen["since"]) == ("ada", rows["ada"]["wild"][0]["since"])
     assert seen["do"] == "systemctl stop hive-agent@ada.socket hive-agent@ada.service"
+    query = "select agent, kind, count from wild"
+    with closing(sqlite3.connect(here.state / "db/stats.db", timeout=20)) as db:
+        assert operator.ask("metrics")["ok"] and db.execute(query).fetchall() == [
+            ("ada", "mail_flood", 10_000)
+        ]
     while rows["ada"]["wild"]:  # over as soon as a tenth was read
         assert other.ask("recv", max=100)["messages"]
         assert other.ask("ack")["acked"] == 100
