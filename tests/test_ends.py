@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from hyperhive.operations.operations import STATES
+from hyperhive.store import search
 from hyperhive.store.ends import loose_ends
 from hyperhive.store.store import Store
 from tests.hive import Hive, Peer
@@ -341,7 +342,7 @@ def test_no_listing_sorts_what_has_ended_or_looks_at_all_of_it(tmp_path: Path) -
     for who in ("ada", None):
         loose_ends(store, who)
         for state in (None, *STATES):
-            store.mail(who, state, 2**60, 10)
+            search.newest(store, search.Wanted(agent=who, state=state), 10)
     store.inbox(10, unread_only=False)
     store.db.set_trace_callback(None)
     queries = [query for query in asked if "from message" in query]

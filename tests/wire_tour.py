@@ -86,6 +86,7 @@ def mail(tour: Tour) -> None:
     tour.ok("operator", "status")
     tour.ok("operator", "show", agent="ada")
     tour.ok("operator", "mail", agent="ada")
+    tour.ok("operator", "mail", **{"from": "operator", "to": "ada", "text": "e", "limit": 1})
     read = tour.ok("operator", "inbox", unread=True)["messages"][0]["id"]
     tour.ok("operator", "read", ids=[read])
 

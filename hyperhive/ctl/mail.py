@@ -31,6 +31,10 @@ def add(verb: Verb) -> None:
     p = verb("mail", mail, "show the flow of mail")
     p.add_argument("agent", metavar="AGENT", nargs="?", help="only from or to AGENT")
     p.add_argument("--limit", type=number, default=20, metavar="N", help="the newest N (default: 20)")
+    p.add_argument("--from", dest="sender", metavar="NAME", help="only from NAME")
+    p.add_argument("--to", metavar="NAME", help="only to NAME")
+    p.add_argument("--text", metavar="WORDS", help="only with each of these words in it")
+    p.add_argument("--before", type=number, metavar="ID", help="only older than message ID")
     which = p.add_mutually_exclusive_group()
     which.add_argument(
         "--state", choices=("queued", "leased", "done", "dead", "dropped"), help="only in this state"
@@ -92,21 +96,24 @@ def inbox(args: argparse.Namespace) -> int:
 
 
 def mail(args: argparse.Namespace) -> int:
-    fields: dict[str, Any] = {"limit": args.limit}
-    if args.agent is not None:
-        fields["agent"] = args.agent
+    said = {"agent": args.agent, "from": args.sender, "to": args.to, "state": args.state, "text": args.text}
+    said |= {"before": args.before, "limit": args.limit}
+    fields = {key: value for key, value in said.items() if value is not None}
     if args.follow:
+        if fields.keys() - {"agent", "limit"}:
+            raise Problem("usage", "--follow follows all mail, or one agent's", exit_status=2)
         return follow(fields, as_json=args.json)
-    if args.state:
-        fields["state"] = args.state
     with connect() as client:
-        messages = client.call("mail", **fields)["messages"]
+        found = client.call("mail", **fields)
     if args.json:
-        terminal.print_json(messages)
-    elif messages:
-        show.mail(reversed(messages))
+        terminal.print_json(found["messages"])
+        return 0
+    if found["messages"]:
+        show.mail(reversed(found["messages"]))
     else:
         print("No mail.", file=sys.stderr)
+    if found["next"] and fields.keys() - {"agent", "limit"}:
+        print(f"(there may be older ones: --before {found['next']})", file=sys.stderr)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Awaitable, Callable
@@ -12,8 +13,9 @@ from hyperhive.broker import drain, snapshot, wild
 from hyperhive.operations import change as operations_change
 from hyperhive.operations import denials, egress, ends, stats, turns, watch, web
 from hyperhive.problem import Problem
-from hyperhive.store import approvals, models, notes, orders, overview, replies, runs
-from hyperhive.store.store import TOOL, as_mail
+from hyperhive.store import approvals, models, notes, orders, overview, replies, runs, search
+from hyperhive.store.search import Wanted
+from hyperhive.store.store import TOOL, Row, as_mail
 
 if TYPE_CHECKING:
     from hyperhive.broker.broker import Broker
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 Operation = Callable[["Broker", "Connection", wire.Message], Awaitable[wire.Message]]
 
 STATUS_MAX = 200
+TEXT_MAX, WORDS_MAX = 200, 10  # bytes and words that mail is searched for
 STATES = ("queued", "leased", "done", "dead", "dropped")
 
 
@@ -210,7 +213,7 @@ async def show(broker: Broker, connection: Connection, message: wire.Message) ->
     if name not in broker.agents:
         raise Problem("unknown-agent", f"no agent is called '{name}'", hint="hivectl list")
     rows = await broker.writer.do(broker.store.agents_with_mail)
-    mail_rows = await broker.writer.do(lambda: broker.store.mail(name, None, wire.ID_MAX, 10))
+    mail_rows = await broker.writer.do(lambda: search.newest(broker.store, Wanted(agent=name), 10))
     run_rows = await broker.writer.do(lambda: runs.recent(broker.store, name, 10))
     noted = await broker.writer.do(lambda: notes.look(broker.store, name))
     return {
@@ -223,13 +226,32 @@ async def show(broker: Broker, connection: Connection, message: wire.Message) ->
 
 
 async def mail(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:
-    who = names.check_who(wire.get_text(message, "agent", 64)) if "agent" in message else None
+    wanted = wanted_of(message)
+    before = wire.get_int(message, "before", 1, wire.ID_MAX, wire.ID_MAX)
+    limit = wire.get_int(message, "limit", 1, 1000, 50)
+    found: list[Row] = []
+    for _ in range(search.STEPS_MAX):
+        # one more: is there anything older?
+        step = functools.partial(search.step, broker.store, wanted, before, limit + 1 - len(found))
+        rows, before = await broker.writer.do(step)  # between two steps, mail has its turn
+        found += rows
+        if not before or len(found) > limit:
+            break
+    following = found[limit - 1]["id"] if len(found) > limit else before
+    return {"messages": found[:limit], "next": following or None}
+
+
+def wanted_of(message: wire.Message) -> Wanted:
+    agent = names.check_who(wire.get_text(message, "agent", 64)) if "agent" in message else None
+    sender = names.check_who(wire.get_text(message, "from", 64)) if "from" in message else None
+    recipient = names.check_who(wire.get_text(message, "to", 64)) if "to" in message else None
     state = wire.get_text(message, "state", 10) if "state" in message else None
     if state not in (None, *STATES):
         raise Problem("bad-request", f"'state' must be one of {', '.join(STATES)}")
-    before = wire.get_int(message, "before", 1, wire.ID_MAX, wire.ID_MAX)
-    limit = wire.get_int(message, "limit", 1, 1000, 50)
-    return {"messages": await broker.writer.do(lambda: broker.store.mail(who, state, before, limit))}
+    words = wire.get_text(message, "text", TEXT_MAX).split() if "text" in message else []
+    if len(words) > WORDS_MAX:
+        raise Problem("too-large", f"'text' has {len(words)} words", hint=f"send at most {WORDS_MAX}")
+    return Wanted(agent, sender, recipient, state, tuple(words))
 
 
 async def inbox(broker: Broker, connection: Connection, message: wire.Message) -> wire.Message:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from hyperhive import names, wire
 from hyperhive.broker import wild
 from hyperhive.clip import clipped
-from hyperhive.store import approvals, denials, ends, models, outcomes
+from hyperhive.store import approvals, denials, ends, models, outcomes, search
+from hyperhive.store.search import Wanted
 from hyperhive.store.store import QUEUED, Row, Store, now
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ def look(broker: Broker, low: list[Row]) -> Row:
             "unread": store.queued[names.OPERATOR],
             "messages": [clipped(row) for row in store.inbox(NEWEST, unread_only=False)],
         },
-        "mail": [clipped(row) for row in store.mail(None, None, 2**63 - 1, NEWEST)],
-        "dead": [clipped(row) for row in store.mail(None, "dead", 2**63 - 1, NEWEST)],
+        "mail": [clipped(row) for row in search.newest(store, Wanted(), NEWEST)],
+        "dead": [clipped(row) for row in search.newest(store, Wanted(state="dead"), NEWEST)],
         "waiting": waiting(store, agents, waiting_requests, open_questions, low),
     }
 

@@ -14,7 +14,6 @@ from sqlite_utils import Database
 from hyperhive import names, wire
 from hyperhive.problem import Problem
 from hyperhive.store import database, schema
-from hyperhive.wire import ID_MAX
 
 UNDELIVERED_MAX = 10_000  # per sender
 ATTEMPTS_MAX = 5
@@ -278,32 +277,13 @@ class Store:
             self.queued[names.OPERATOR] -= 1
         return [row["id"] for row in rows]
 
-    def mail(self, who: str | None, state: str | None, before: int, limit: int) -> list[Row]:
-        """Newest first."""
-        if state is None:
-            table, received = "message where true", [QUEUED, LEASED, ENDED]
-        elif state == "done":
-            table, received = "message where state = 'done'", [f"{ENDED} and state = 'done'"]
-        else:  # little beside all the rest, and with an index of its own
-            table = f"message indexed by message_{state} where state = '{state}'"
-            received = [table]
-        if who is None:
-            return self.newest([f"{table} and ? is null"], who, before, limit)
-        sources = [f"{each} and recipient = ?" for each in received]
-        return self.newest([*sources, f"{table} and sender = ? and recipient != sender"], who, before, limit)
-
-    def newest(self, sources: list[str], who: str | None, before: int, limit: int) -> list[Row]:
-        """A walk along an index for each; with an `or` SQLite sorts all mail that `who` ever had."""
+    def inbox(self, limit: int, *, unread_only: bool) -> list[Row]:
         found: list[Row] = []
-        for source in sources:
-            query = f"select * from {source} and id < ? order by id desc limit ?"  # noqa: S608
-            found += self.rows(query, who, before, limit)
+        for table in [QUEUED] if unread_only else [QUEUED, ENDED]:
+            query = f"select * from {table} and recipient = ? order by id desc limit ?"  # noqa: S608
+            found += self.rows(query, names.OPERATOR, limit)
         found.sort(key=lambda row: -row["id"])
         return [as_record(row) for row in found[:limit]]
-
-    def inbox(self, limit: int, *, unread_only: bool) -> list[Row]:
-        tables = [QUEUED] if unread_only else [QUEUED, ENDED]
-        return self.newest([f"{table} and recipient = ?" for table in tables], names.OPERATOR, ID_MAX, limit)
 
     def states(self) -> Row:
         """How much is queued and leased for agents, how much is dead, and what the operator is asked."""
