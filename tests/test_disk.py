@@ -124,6 +124,23 @@ def test_an_answer_comes_after_the_sync(idle: Hive) -> None:
     assert answers == 20
 
 
+def test_telemetry_does_not_make_the_disk_busy(idle: Hive) -> None:
+    """All that happens in a second is written at once, into files that stay."""
+    log = idle.folder / "calls"
+    strace = ["strace", "--follow-forks", "--quiet=all", "--decode-fds=path"]
+    operator = begin(idle, *strace, f"--output={log}", "--trace=fdatasync,fsync,unlink,pwrite64")
+    bob = idle.agent("bob")
+    tools = {"tools": {f"tool{n}": 1 for n in range(150)}, "tool_calls": 150}
+    began = len(log.read_text().splitlines())
+    for number in range(1, 101):
+        assert bob.ask("turn", **RECORD | tools | {"number": number})["ok"]
+    assert operator.ask("stats", since="2026-01-01", agent="bob", step=86_400)["ok"]
+    calls = [line for line in log.read_text().splitlines()[began:] if "hive.db" not in line]
+    syncs = [line for line in calls if re.search(r"f(data)?sync\(\d+<.*/db", line)]
+    assert 0 < len(syncs) < 50, syncs
+    assert not [line for line in calls if "unlink(" in line or "/etilqs" in line]
+
+
 def test_a_broken_stats_db_does_not_hurt_mail(idle: Hive) -> None:
     (idle.state / "db/stats.db").write_bytes(os.urandom(8192))
     operator = begin(idle)

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from hyperhive.broker.broker import Broker
 from hyperhive.stats import series
+from hyperhive.stats.telemetry import SERIES_A_BATCH, Telemetry
 from tests.hive import Hive, hive
 from tests.hivectl import load, on_terminal, run
 from tests.page.scene import death
@@ -149,6 +151,45 @@ def test_what_a_broker_left_out_when_it_died_is_made_good(here: Hive) -> None:
     assert rows(here, "select sender, recipient, state from messages where recipient = 'ada'") == [
         ("operator", "ada", "queued")
     ]
+
+
+def test_a_turn_whose_report_was_answered_outlives_the_broker(here: Hive) -> None:
+    ada = here.agent("ada")
+    assert ada.ask("turn", **RECORD | {"tools": {"Bash": 2}, "error": "ärger"})["ok"]
+    here.kill()
+    here.start()
+    (turn,) = here.operator().ask("show", agent="ada")["recent_turns"]
+    assert turn == turn | RECORD | {"tools": {"Bash": 2}, "error": "ärger", "exit_code": None}
+    assert sum(stats(here, agent="ada")["ada", "tool.Bash"]["value"]) == 2
+    with closing(sqlite3.connect(here.state / "db/hive.db")) as db:
+        while db.execute("select count(*) from reported").fetchone() != (0,):
+            assert here.broker and here.broker.poll() is None
+
+
+def test_who_has_waited_longest_has_its_points_first() -> None:
+    telemetry = Telemetry(cast(Broker, None))  # which it asks nothing for this
+    tools = {f"tool{n}": 1 for n in range(SERIES_A_BATCH // 2)}
+    for number in (1, 2):
+        for agent in ("ada", "bob", "eve"):
+            telemetry.turn({"agent": agent, "number": number, "tools": tools})
+    assert telemetry.longest_waiting() == [("ada", 1), ("ada", 2), ("bob", 1), ("bob", 2)]
+    telemetry.turn({"agent": "ada", "number": 3, "tools": {}})
+    assert telemetry.longest_waiting() == [("eve", 1), ("eve", 2), ("ada", 3)]
+    assert telemetry.longest_waiting() == []
+
+
+def test_agents_of_many_series_take_turns_and_nothing_is_lost(here: Hive) -> None:
+    names = ["manager", "ada", "bob"]
+    tools = {f"tool{n}": 1 for n in range(SERIES_A_BATCH // 2)}
+    for agent in [here.agent(name) for name in names]:
+        for part in range(2):  # a turn has at most 200 tools
+            used = {"tools": dict([*tools.items()][part * 180 :][:180]), "number": part + 1}
+            assert agent.ask("turn", **RECORD | used)["ok"]
+    assert all(here.operator().ask("show", agent=name)["recent_turns"] for name in names)
+    counts = "select agent, count(*) from stats where key like 'tool.%' group by 1"
+    while len(found := rows(here, counts)) < len(names):
+        assert here.broker and here.broker.poll() is None
+    assert {*found} == {(name, len(tools)) for name in names}
 
 
 def test_a_turn_that_is_told_twice_counts_once(here: Hive) -> None:

@@ -37,6 +37,7 @@ NEVER: dict[Any, set[str]] = {
     ends.tell: {"conflict", "queue-full"},  # what the system sends has no key and no such limit
     outcomes.destroy: {"not-pending", "unknown-request"},  # it ends only what it has found to be pending
     ends.ask: {"unknown-question"},  # it looks up what it has just written
+    Telemetry.begin: {"storage"},  # its work goes on after the answer
 }
 
 

@@ -216,6 +216,7 @@ async def show(broker: Broker, connection: Connection, message: wire.Message) ->
     mail_rows = await broker.writer.do(lambda: search.newest(broker.store, Wanted(agent=name), 10))
     run_rows = await broker.writer.do(lambda: runs.recent(broker.store, name, 10))
     noted = await broker.writer.do(lambda: notes.look(broker.store, name))
+    await broker.telemetry.records()
     return {
         "agent": next(overview.agent(broker, row) for row in rows if row["name"] == name),
         "recent_runs": run_rows,

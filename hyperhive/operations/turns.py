@@ -45,7 +45,6 @@ async def turn(broker: Broker, connection: Connection, message: wire.Message) ->
     asked = wire.get_text(message, "asked", 200) if message.get("asked") else None
     noted = wire.get_text(message, "notes", notes.TEXT_MAX) if message.get("notes") is not None else None
     number, outcome = record["number"], record["outcome"]
-    broker.spawn_task(broker.stats.add_turn(record))
     agent.doing = None
 
     def change() -> tuple[list[Row], list[Row], list[Row], bool]:
@@ -53,6 +52,7 @@ async def turn(broker: Broker, connection: Connection, message: wire.Message) ->
         if noted is not None:
             notes.keep(broker.store, agent.name, noted, record["notes_bytes"] or 0)
         before = broker.store.count_turn(agent.name, number, outcome)
+        broker.store.report_turn(record)
         stopped = orders.turn_ended(
             broker.store, agent.name, connection.invocation, number, cancelled=outcome == "cancelled"
         )
@@ -350,6 +350,7 @@ async def turns(broker: Broker, connection: Connection, message: wire.Message) -
     before = wire.get_int(message, "before", 1, 2**53, 2**53)
     limit = wire.get_int(message, "limit", 1, 50, 20)
     events_before = wire.get_int(message, "events_before", 1, EVENTS_MAX + 1, EVENTS_MAX + 1)
+    await broker.telemetry.records()
     return {"turns": await broker.stats.history(agent.name, before, limit, events_before)}
 
 

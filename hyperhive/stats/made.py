@@ -1,7 +1,7 @@
 """A stats.db of believable telemetry, the same for the same seed: python -m hyperhive.stats.made FILE.
 
 Days and nights, a crew in which some do more than others, contexts that grow until they are compacted,
-turns that fail, crashes. It goes the broker's own way: rows as hive.db has them, and telemetry_sql.BATCH.
+turns that fail, crashes. It goes the broker's own way: rows as hive.db has them, and sql.py.
 """
 
 import argparse
@@ -278,7 +278,7 @@ def write(db: sqlite3.Connection, crew: Crew) -> None:
     }
     given = {name: json.dumps(each) for name, each in given.items()} | {"read_to": None}
     at = max(crew.until.values())
-    for statement in sql.BATCH:
+    for statement in (*sql.NEWS, *sql.OF_TURNS):
         db.execute(statement, given | {"now": at, "catch_up": False})
     db.execute("update starts set mail_ms = hello_ms / 4 where mail_ms is null")
     db.execute("commit")

@@ -5,6 +5,9 @@ time), :turns (agent, number), :requests, :questions, :denied (id, agent, ts), :
 (invocation, agent, time, hello_ms), :points (kind, unit, key, agent, ts, value), :wild (agent, kind, since,
 time, count, turn); and :now (ms), and
 :catch_up: take what an earlier broker, or a disk that was full, left out. For more see ways_sql.py.
+
+There are two transactions, as the log of hive.db cannot begin anew while somebody reads it: NEWS, which
+reads it and is short, and OF_TURNS, which does not and has most of the points.
 """
 
 from hyperhive.stats import ways_sql
@@ -32,10 +35,21 @@ FRESH = """
 FRESH += ways_sql.FRESH
 ADD = "on conflict do update set value = value + excluded.value"
 
+COLUMNS = (
+    "agent number invocation started_at ended_at duration_ms outcome model woken_by messages"
+    " tool_calls tools tokens_in tokens_out tokens_cache_read tokens_cache_write cost_usd session error"
+    " exit_code last_tokens_in last_tokens_out last_tokens_cache_read last_tokens_cache_write notes_bytes"
+    " claude_ms answer_ms"
+).split()
+REPORTED = f"""
+    insert or replace into turns({", ".join(COLUMNS)})
+    select {", ".join(f"record ->> '{column}'" for column in COLUMNS)} from hive.reported order by id
+"""
+LAST_REPORTED = "select coalesce(max(id), 0) from hive.reported"
+
 # Which rows: mail that has changed, and turns without points. One that is told twice counts once.
-FIND = (
+FIND_MAIL = (
     "delete from fresh",
-    "delete from fresh_turns",
     "delete from fresh_mail",
     """
     insert or ignore into fresh_mail select value from json_each(:touched)
@@ -47,6 +61,10 @@ FIND = (
     union all select id from hive.message
         where :catch_up and id > coalesce((select max(id) from messages), 0)
     """,
+)
+FIND_TURNS = (
+    "delete from fresh",
+    "delete from fresh_turns",
     "insert or ignore into fresh_turns select value ->> 0, value ->> 1 from json_each(:turns)",
     f"""
     insert or ignore into fresh_turns select agent, number from turns t
@@ -116,14 +134,13 @@ def crashes(who: str, condition: str = "true") -> str:
 ASKED = "(:catch_up or id in (select value from json_each(:requests)))"
 PENDING = "hive.request where state = 'pending'"
 
-POINTS = (
-    TURNS,
-    TOOLS,
-    f"""
+NOT_TOO_MANY = f"""
     delete from fresh where key >= 'tool.' and key < 'tool/'
     and agent in (select agent from series group by agent having count(*) > {SERIES_MAX})
     and not exists (select 1 from series s where s.key = fresh.key and s.agent = fresh.agent)
-    """,
+"""
+
+POINTS = (
     mail("sent", "sender", "recipient"),
     mail("received", "recipient", "sender"),
     f"""
@@ -209,19 +226,19 @@ RECORDS = (
     insert or ignore into starts(agent, invocation, at, hello_ms)
     select value ->> 1, value ->> 0, value ->> 2, value ->> 3 from json_each(:starts)
     """,
-    # the first mail after the hello, and the first turn of that run
+    # the first mail after the hello
     f"""
     update starts set mail_ms = max(0, {ms("d.at")} - {ms("starts.at")} - coalesce(hello_ms, 0))
     from (select value ->> 1 as agent, min(value ->> 2) as at from json_each(:delivered) group by 1) d
     where starts.agent = d.agent and mail_ms is null
         and starts.at = (select max(at) from starts s where s.agent = d.agent)
     """,
-    """
+)
+FIRST_ANSWERS = """
     update starts set claude_ms = t.claude_ms, answer_ms = t.answer_ms from fresh_turns
         join turns t using (agent, number)
     where t.invocation = starts.invocation and starts.answer_ms is null
-    """,
-)
+"""
 
 SPREAD_STEP = f"cast(round({PER_DOUBLING} * log2(max(value, 1))) as integer)"
 
@@ -262,8 +279,8 @@ WRITE = (
     """,
 )
 
-BATCH = (
-    *FIND,
+NEWS = (
+    *FIND_MAIL,
     *ways_sql.FIND,
     *POINTS,
     *ways_sql.POINTS,
@@ -271,6 +288,7 @@ BATCH = (
     *ways_sql.RECORDS,
     *WRITE,
 )
+OF_TURNS = (*FIND_TURNS, TURNS, TOOLS, NOT_TOO_MANY, FIRST_ANSWERS, *WRITE)
 
 # What is kept for ever: hours, spreads, approvals, and the newest message, after which mail is new.
 OLD = (

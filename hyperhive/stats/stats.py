@@ -11,7 +11,7 @@ import os
 import sqlite3
 import sys
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,6 +28,14 @@ log = logging.getLogger(__name__)
 Row = dict[str, Any]
 T = TypeVar("T")
 BUSY_MS = 60_000  # a reader's long query delays this thread, nobody else
+SETTINGS = (
+    f"busy_timeout = {BUSY_MS}",
+    # Each fdatasync, and each file that is made or removed, may have the mail's own wait for it.
+    "journal_mode = persist",
+    "journal_size_limit = 16777216",
+    "temp_store = memory",
+    "cache_size = -16384",  # KiB; what does not fit is written, and synced, before the commit
+)
 EVENTS_MAX = 2000  # of one turn
 EVENTS_KEPT = 10_000  # of one agent, the newest
 TRIM_AFTER = 500  # new ones
@@ -111,7 +119,6 @@ class Stats:
         self.events = events
         self.thread = ThreadPoolExecutor(1, "stats")
         self.db: sqlite3.Connection | None = None
-        self.turns: deque[Row] = deque()  # that wait for the thread
         self.new: Counter[str] = Counter()  # turn events since the oldest were deleted, by agent
         try:
             self.opened()
@@ -128,6 +135,8 @@ class Stats:
             migrations.apply(Database(db))
             schema.migrations.apply(Database(db))
             self.path.chmod(0o640)  # hive-explore has the folder's group
+            for setting in SETTINGS:  # with a journal that has the mode of the file
+                db.execute(f"pragma {setting}")
             if self.events:
                 attach(db, self.events)
             self.db = db
@@ -135,18 +144,6 @@ class Stats:
 
     async def do(self, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.thread, work, *arguments)
-
-    async def add_turn(self, turn: Row) -> None:
-        self.turns.append(turn | {"tools": json.dumps(turn["tools"])})
-        await self.do(self.insert_turns)
-
-    def insert_turns(self) -> None:
-        """All that wait at once: each transaction waits for the disk."""
-        rows = [self.turns.popleft() for _ in range(len(self.turns))]
-        if rows:
-            columns = ", ".join(rows[0])
-            values = ", ".join(f":{column}" for column in rows[0])
-            self.insert(f"insert or replace into turns({columns}) values ({values})", rows)  # noqa: S608
 
     def insert(self, statement: str, rows: list[Row]) -> None:
         try:

@@ -7,7 +7,7 @@ import json
 import sqlite3
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hyperhive import facts
 from hyperhive.problem import Problem
 from hyperhive.stats import sql, ways_sql
-from hyperhive.stats.stats import BUSY_MS
+from hyperhive.stats.stats import SETTINGS
 from hyperhive.store.store import now, stamp
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ EVERY = 1.0  # seconds at least from one batch to the next
 DAY = 86_400_000  # ms
 FLUSH_WAIT = 1.0  # seconds
 NOTED_MAX = 200_000  # while a reader holds up the writing
+# Each series that gets a point costs a page or two of the file, however many points it gets. With more
+# series than these, agents take turns: their points come later, and more at a time.
+SERIES_A_BATCH = 500
+SERIES_OF_A_TURN = len(sql.OF_A_TURN)
 
 
 @dataclass
@@ -58,16 +62,26 @@ def clock() -> int:
     return time.time_ns() // 1_000_000
 
 
+@dataclass
+class Waiting:
+    """Turns of one agent that have no points yet."""
+
+    numbers: list[int] = field(default_factory=list)
+    series: int = 0  # at least so many are they in
+
+
 class Telemetry:
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
         self.noted = Noted()
         self.count = 0
+        self.waiting: dict[str, Waiting] = {}  # who has waited longest comes first
+        self.reported = False  # a turn, since the last batch began
         self.lost = 0
         self.deepest: dict[str, tuple[int, int]] = {}  # of inboxes since the last batch: how many, when
         self.awake = (-1, -1)
         self.timer: asyncio.TimerHandle | None = None
-        self.writing: asyncio.Future[bool] | None = None
+        self.writing: asyncio.Future[int | None] | None = None
         self.catch_up = True  # what an earlier broker left out
         self.read_to: str | None = None  # in the journal, of what hive-gate has written there
         self.unsure = True  # of that
@@ -82,7 +96,7 @@ class Telemetry:
             "dead": self.ended,
             "awake": self.woke,
             "asleep": lambda fields: None,
-            "turn": lambda fields: self.noted.turns.append((fields["agent"], fields["number"])),
+            "turn": self.turn,
             "approval": lambda fields: self.noted.requests.append(fields["id"]),
             "question": lambda fields: self.noted.questions.append(fields["id"]),
             "question_answered": lambda fields: self.noted.questions.append(fields["id"]),
@@ -134,6 +148,12 @@ class Telemetry:
         self.noted.touched.append(fields["id"])
         self.depth(fields["agent"])
 
+    def turn(self, fields: Fields) -> None:
+        waiting = self.waiting.setdefault(fields["agent"], Waiting())
+        waiting.numbers.append(fields["number"])
+        waiting.series = max(waiting.series, SERIES_OF_A_TURN + len(fields["tools"]))
+        self.reported = True
+
     def depth(self, name: str) -> None:
         count = self.broker.store.queued[name]
         if name not in self.deepest or count > self.deepest[name][0]:
@@ -155,18 +175,30 @@ class Telemetry:
 
     # a batch
 
-    def begin(self) -> asyncio.Future[bool]:
+    def begin(self) -> asyncio.Future[int | None]:
         """What was noted goes to the other thread; what comes meanwhile goes with the next."""
         if self.timer:
             self.timer.cancel()
         self.timer = None
         self.gauges()
+        self.noted.turns = self.longest_waiting()
         batch, catch_up = self.noted, self.catch_up
-        self.noted, self.count, self.catch_up = Noted(), 0, False
+        self.noted, self.catch_up, self.reported = Noted(), False, False
+        self.count = sum(len(each.numbers) for each in self.waiting.values())
         loop = asyncio.get_running_loop()
         self.writing = loop.run_in_executor(self.broker.stats.thread, self.write, batch, catch_up)
         self.writing.add_done_callback(self.written)
         return self.writing
+
+    def longest_waiting(self) -> list[tuple[str, int]]:
+        found: list[tuple[str, int]] = []
+        room = SERIES_A_BATCH
+        while self.waiting and room > 0:
+            agent, waiting = next(iter(self.waiting.items()))
+            del self.waiting[agent]
+            found += [(agent, number) for number in waiting.numbers]
+            room -= waiting.series
+        return found
 
     def gauges(self) -> None:
         at, queued = clock(), self.broker.store.queued
@@ -183,12 +215,15 @@ class Telemetry:
             for key, value in zip(("agents_awake", "agents_asleep"), counts, strict=True):
                 self.noted.points.append(("last", "agents", key, "", at, value))
 
-    def written(self, done: asyncio.Future[bool]) -> None:
+    def written(self, done: asyncio.Future[int | None]) -> None:
         self.writing = None
-        if not done.result():
+        last = done.result()
+        if last is None:
             # what came meanwhile follows on what was lost: both are told again
             self.catch_up = self.unsure = True
             self.noted.egress, self.noted.read_to = [], None
+        if last != 0:
+            self.broker.spawn_task(self.broker.surely(lambda: self.broker.store.forget_turns(last)))
         if self.lost:
             text = f"{self.lost} events are missing from the statistics: a reader holds up their writing"
             facts.log("telemetry_lost", text, agent="", notice=True, HIVE_COUNT=self.lost)
@@ -203,27 +238,35 @@ class Telemetry:
         if not self.writing and (self.count or self.catch_up):
             await asyncio.wait([self.begin()], timeout=FLUSH_WAIT)
 
+    async def records(self) -> None:
+        """Every turn that was reported by now is in stats.db, if not yet in its series."""
+        if self.reported or self.catch_up:
+            await self.broker.stats.do(self.write_records)
+
     async def prune(self, days: int) -> None:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self.broker.stats.thread, self.delete, clock() - days * DAY)
 
     # on the thread of stats.db
 
-    def write(self, batch: Noted, catch_up: bool) -> bool:
+    def write(self, batch: Noted, catch_up: bool) -> int | None:
+        """The id of the last record of a turn that is in now, 0 if there is none, None if all failed."""
+        given = batch.as_given() | {"catch_up": catch_up, "now": clock()}
         try:
             db = self.opened()
-            given = batch.as_given() | {"catch_up": catch_up, "now": clock()}
-            # not immediate, which would lock hive.db, too
-            db.execute("begin")
-            for statement in sql.BATCH:
-                db.execute(statement, given)
-            db.execute("commit")
+            (last,) = db.execute(sql.LAST_REPORTED).fetchone()
+            for statements in ((sql.REPORTED, *sql.NEWS), sql.OF_TURNS):
+                transact(db, statements, given)
         except (sqlite3.Error, Problem) as e:
             print(f"Cannot write to {self.broker.stats.path}: {e}, ignoring", file=sys.stderr)
-            if self.db and self.db.in_transaction:
-                self.db.execute("rollback")
-            return False
-        return True
+            return None
+        return int(last)
+
+    def write_records(self) -> None:
+        try:
+            transact(self.opened(), [sql.REPORTED], {})
+        except (sqlite3.Error, Problem) as e:
+            print(f"Cannot write to {self.broker.stats.path}: {e}, ignoring", file=sys.stderr)
 
     def position(self) -> str | None:
         try:
@@ -248,8 +291,16 @@ class Telemetry:
         base = self.broker.stats.opened()
         if not self.db or base is not self.base:
             db = sqlite3.connect(self.broker.stats.path, check_same_thread=False, isolation_level=None)
-            db.execute(f"pragma busy_timeout = {BUSY_MS}")
+            for setting in SETTINGS:
+                db.execute(f"pragma {setting}")
             db.execute("attach ? as hive", (str(self.broker.store.path),))
             db.executescript(sql.FRESH)
             self.db, self.base = db, base
         return self.db
+
+
+def transact(db: sqlite3.Connection, statements: Iterable[str], given: dict[str, Any]) -> None:
+    db.execute("begin")  # not immediate, which would lock hive.db, too
+    with db:
+        for statement in statements:
+            db.execute(statement, given)

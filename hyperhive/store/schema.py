@@ -255,3 +255,9 @@ def denials_for_analysts(db: Database) -> None:
         alter table denial add column program text not null default '';
         alter table denial add column kind text not null default 'other';
     """)
+
+
+@migrations()
+def reported(db: Database) -> None:
+    """Records of turns, until they are in stats.db: whoever reports one hears that it is on disk."""
+    db.execute("create table reported(id integer primary key autoincrement, record text not null) strict")

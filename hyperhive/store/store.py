@@ -18,6 +18,7 @@ from hyperhive.store import database, schema
 UNDELIVERED_MAX = 10_000  # per sender
 ATTEMPTS_MAX = 5
 LEASE_BYTES_MAX = 256 * 1024
+REPORTED_MAX = 10_000  # records of turns, while stats.db cannot be written
 
 Row = dict[str, Any]
 
@@ -322,6 +323,15 @@ class Store:
         update = "update agent set turns = ?, last_turn_at = ?, last_outcome = ? where name = ?"
         self.db.execute(update, (number, now(), outcome, name))
         return before
+
+    def report_turn(self, record: Row) -> None:
+        self.db.execute("insert into reported(record) values (?)", (wire.ENCODER.encode(record),))
+
+    def forget_turns(self, last: int | None) -> None:
+        """Those that are in stats.db; None: it cannot be written, and only the newest are kept."""
+        if last is None:
+            (last,) = self.db.execute("select max(id) - ? from reported", (REPORTED_MAX,)).fetchone()
+        self.db.execute("delete from reported where id <= ?", (last,))
 
     def register(self, agent: Row) -> None:
         Database(self.db)["agent"].insert(agent, replace=False)  # type: ignore[union-attr]
