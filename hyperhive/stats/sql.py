@@ -97,15 +97,16 @@ OF_A_TURN = (
     ("last", "tokens", "'context_tokens'", CONTEXT),
     ("last", "bytes", "'notes_bytes'", "t.notes_bytes"),
 )
+# cross join: SQLite knows no better than to go through all turns, and look each up among the few.
 TURNS = "insert or replace into fresh " + " union all ".join(
     f"select '{kind}', '{unit}', {key}, t.agent, {ms('t.ended_at')}, {value} from fresh_turns"
-    f" join turns t using (agent, number) where {value} is not null"
+    f" cross join turns t using (agent, number) where {value} is not null"
     for kind, unit, key, value in OF_A_TURN
 )
 TOOLS = f"""
     insert or replace into fresh
     select 'sum', 'calls', 'tool.' || tool.key, t.agent, {ms("t.ended_at")}, tool.value
-    from fresh_turns join turns t using (agent, number), json_each(t.tools) tool
+    from fresh_turns cross join turns t using (agent, number), json_each(t.tools) tool
 """
 
 
@@ -235,8 +236,10 @@ RECORDS = (
     """,
 )
 FIRST_ANSWERS = """
-    update starts set claude_ms = t.claude_ms, answer_ms = t.answer_ms from fresh_turns
-        join turns t using (agent, number)
+    with t as materialized (
+        select invocation, claude_ms, answer_ms from fresh_turns cross join turns using (agent, number)
+    )
+    update starts set claude_ms = t.claude_ms, answer_ms = t.answer_ms from t
     where t.invocation = starts.invocation and starts.answer_ms is null
 """
 
