@@ -5,20 +5,24 @@ import subprocess
 import time
 from pathlib import Path
 
-from hyperhive.bench.bench import RUNS, Figure, figure
+from hyperhive.bench.bench import LIB, RUNS, Figure, figure
 
 UNIT = Path("/usr/lib/systemd/system/hive-agent@.service")
 NSPAWN = Path("/etc/systemd/nspawn")
-WALLS = "Environment LockPersonality Restrict.* SystemCall.*"
+WALLS = """
+    CapabilityBoundingSet Environment IPAddress.* LockPersonality NoNewPrivileges Private.* Proc.*
+    ReadWritePaths Restrict.* SystemCall.* UMask
+""".split()
 COMMON = "--quiet --keep-unit --register=no --as-pid2 --private-network --console=pipe --link-journal=no"
-CLOCK = ["/usr/bin/python3", "-I", "-c", "import time; print(time.monotonic_ns())"]
+PYTHON = ["/usr/bin/python3", "-I", "-c"]
+CLOCK = "import ctypes, time; print(time.monotonic_ns())"
 
 
-def started(properties: list[str], options: list[str]) -> float:
+def started(properties: list[str], options: list[str], program: str) -> float:
     """Milliseconds until a program runs in a cage that systemd was asked for."""
     unit = ["systemd-run", "--quiet", "--wait", "--collect", "--pipe", "--property=Delegate=yes"]
     unit += [f"--property={each}" for each in properties]
-    command = [*unit, "systemd-nspawn", *COMMON.split(), *options, *CLOCK]
+    command = [*unit, "systemd-nspawn", *COMMON.split(), *options, *PYTHON, program]
     began = time.monotonic_ns()
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return (int(done.stdout) - began) / 1e6
@@ -27,7 +31,7 @@ def started(properties: list[str], options: list[str]) -> float:
 def settings(name: str) -> tuple[list[str], list[str]]:
     """Of the shipped unit and of an agent's cage, as nspawn is to be started with them."""
     text = UNIT.read_text().replace("\\\n", " ")
-    walls = rf"^((?:{'|'.join(WALLS.split())})=.*)$"
+    walls = rf"^((?:{'|'.join(WALLS)})=.*)$"
     options = re.findall(
         r" (--(?:directory|read-only|private-users-ownership|no-new|drop|resolv|time)\S*)", text
     )
@@ -46,7 +50,7 @@ def run(_: Path) -> list[Figure]:
     ours = settings(copy.stem)
     more = []
     for _run in range(RUNS):  # one beside the other, for a machine is never quiet
-        before = started([], bare)
-        more.append(started(*ours) - before)
+        before = started([], bare, CLOCK)
+        more.append(started(*ours, CLOCK) - before)
     copy.unlink()
     return [figure("a cage's start, more than a bare one's of nspawn", "ms", more, 30)]

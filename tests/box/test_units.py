@@ -1,20 +1,21 @@
 """The units as an admin sees them."""
 
+import re
+
 import pytest
 
 from hyperhive import facts
 from tests.box.conftest import ROOT
 from tests.box.crew import Crew
 
+PAGE = (ROOT / "man/hyperhive.7.rst").read_text()
 UNITS = sorted(
     path.name
     for path in (ROOT / "units").iterdir()
     if path.suffix[1:] in ("service", "socket", "target", "slice", "path", "timer", "mount")
 )
-# A cage's unit starts nspawn as root; what keeps those in it is in test_boundary.
-SERVICES = sorted(
-    path.stem.replace("@", "@1") for path in (ROOT / "units").glob("*.service") if "agent@" not in path.name
-)
+SERVICES = sorted(path.stem.replace("@", "@1") for path in (ROOT / "units").glob("*.service"))
+CAGE = "hive-agent@1"  # it starts nspawn as root: hyperhive(7) says what is left, and why
 
 
 def test_all_is_well_after_some_work(crew: Crew) -> None:
@@ -46,7 +47,10 @@ def test_systemd_has_nothing_to_say_about_a_unit(crew: Crew, unit: str) -> None:
 
 @pytest.mark.parametrize("unit", SERVICES)
 def test_the_exposure_of_a_service_is_ok(crew: Crew, unit: str) -> None:
-    crew.run("systemd-analyze", "security", "--threshold=20", "--no-pager", f"{unit}.service")
+    said = re.search(r"but \*hive-agent@\.service\*, which has (\d)\.(\d)", PAGE)
+    assert said
+    threshold = f"{said[1]}{said[2]}" if unit == CAGE else "20"
+    crew.run("systemd-analyze", "security", f"--threshold={threshold}", "--no-pager", f"{unit}.service")
 
 
 def test_the_journal_knows_an_agent_by_its_fields(crew: Crew) -> None:
