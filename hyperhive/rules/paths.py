@@ -33,7 +33,7 @@ def told(path: str, folders: Iterable[str] | None, *, itself: bool) -> str:
     """
     known, *rest = UNKNOWN.split(path)
     known = known[: known.rfind("/") + 1] if rest else known
-    if known in ("", "-") or re.fullmatch(HARMLESS, known) or known.startswith(TAME):
+    if not known or re.fullmatch(HARMLESS, known) or known.startswith(TAME):
         return ""
     if not known.startswith("/") and folders is None:
         return ""

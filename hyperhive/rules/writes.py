@@ -127,6 +127,11 @@ def cluster(word: str, takes: Sequence[str], rest: list[str]) -> list[tuple[str,
     return found
 
 
+def by_table(words: Sequence[str]) -> Line:
+    writer = WRITERS[words[0]]
+    return read(words[1:], [*writer.writes.split(), *writer.takes.split()])
+
+
 def chosen(writer: Writer, line: Line) -> Sequence[str]:
     every = line.operands
     if writer.which == "last":
@@ -137,16 +142,14 @@ def chosen(writer: Writer, line: Line) -> Sequence[str]:
 
 def usual(words: Sequence[str]) -> list[Place]:
     writer = WRITERS[words[0]]
-    writes = writer.writes.split()
-    line = read(words[1:], [*writes, *writer.takes.split()])
-    found = [Place(value) for name, value in line.options if name in writes]
+    line = by_table(words)
+    found = [Place(value) for name, value in line.options if name in writer.writes.split()]
     return found + [Place(each, writer.itself) for each in chosen(writer, line)]
 
 
 def copy(words: Sequence[str]) -> list[Place]:
     """Into a folder, under the name that it has; and mv takes it away from where it is."""
-    writer = WRITERS[words[0]]
-    line = read(words[1:], [*writer.writes.split(), *writer.takes.split()])
+    writer, line = WRITERS[words[0]], by_table(words)
     if words[0] == "install" and line.has("-d", "--directory"):
         return [Place(each) for each in line.operands]
     into = [value for name, value in line.options if name in ("-t", "--target-directory")]
@@ -183,9 +186,14 @@ def dd(words: Sequence[str]) -> list[Place]:
     return [Place(word[3:]) for word in words[1:] if word.startswith("of=")]
 
 
+def not_out(places: Sequence[Place]) -> list[Place]:
+    """- is the standard output."""
+    return [place for place in places if place.path != "-"]
+
+
 def curl(words: Sequence[str]) -> list[Place]:
-    remote = any(re.fullmatch(r"--remote-name(-all)?|-[A-Za-z#0-9]*O.*", word) for word in words[1:])
-    return [*usual(words), *([Place(HERE)] if remote else [])]
+    named = by_table(words).has("-O", "--remote-name", "--remote-name-all")
+    return not_out([*usual(words), *([Place(HERE)] if named else [])])
 
 
 def or_here(words: Sequence[str]) -> list[Place]:
@@ -193,20 +201,23 @@ def or_here(words: Sequence[str]) -> list[Place]:
 
 
 def wget(words: Sequence[str]) -> list[Place]:
-    found = usual(words)
-    elsewhere = any(re.match(r"-[a-zA-Z]*[OP]|--output-d|--directory-p|--spider", word) for word in words)
-    return found if elsewhere else [*found, Place(HERE)]
+    names = "-O --output-document -P --directory-prefix --spider".split()
+    return not_out([*usual(words), *([] if by_table(words).has(*names) else [Place(HERE)])])
 
 
 def unzip(words: Sequence[str]) -> list[Place]:
-    shows = any(re.fullmatch(r"-[a-zA-Z]*[lptvzZ][a-zA-Z]*", word) for word in words[1:])
-    found = usual(words)
-    return [] if shows else found or [Place(HERE)]
+    if by_table(words).has(*"-l -p -t -v -z -Z -c".split()):
+        return []
+    return usual(words) or [Place(HERE)]
+
+
+def zipped(words: Sequence[str]) -> list[Place]:
+    return not_out(usual(words))
 
 
 def pack(words: Sequence[str]) -> list[Place]:
-    reads = any(re.fullmatch(r"-[a-zA-Z0-9]*[clt][a-zA-Z0-9]*|--(stdout|list|test)", word) for word in words)
-    return [] if reads else usual(words)
+    reads = by_table(words).has(*"-c --stdout --to-stdout -l --list -t --test".split())
+    return [] if reads else not_out(usual(words))
 
 
 def remote(words: Sequence[str]) -> list[Place]:
@@ -237,7 +248,7 @@ def tar(words: Sequence[str]) -> list[Place]:
         return [*map(Place, folders or [HERE])]
     packs = "-c --create -r --append -u --update -A --catenate --concatenate --delete".split()
     archives = [value for name, value in line.options if name in ("-f", "--file")]
-    return [*map(Place, archives)] if line.has(*packs) else []
+    return not_out([*map(Place, archives)]) if line.has(*packs) else []
 
 
 GIT_TAKES = {
@@ -291,6 +302,7 @@ CHECKS: dict[str, Callable[[Sequence[str]], list[Place]]] = {
     "tar": tar,
     "unzip": unzip,
     "wget": wget,
+    "zip": zipped,
 }
 
 
