@@ -16,6 +16,7 @@ WALLS = """
 COMMON = "--quiet --keep-unit --register=no --as-pid2 --private-network --console=pipe --link-journal=no"
 PYTHON = ["/usr/bin/python3", "-I", "-c"]
 CLOCK = "import ctypes, time; print(time.monotonic_ns())"
+VEIL = f"import sys; sys.path.insert(0, '{LIB}/..'); from hyperhive.cage import veil; veil.draw(); {CLOCK}"
 
 
 def started(properties: list[str], options: list[str], program: str) -> float:
@@ -51,6 +52,6 @@ def run(_: Path) -> list[Figure]:
     more = []
     for _run in range(RUNS):  # one beside the other, for a machine is never quiet
         before = started([], bare, CLOCK)
-        more.append(started(*ours, CLOCK) - before)
+        more.append(started(*ours, VEIL) - before)
     copy.unlink()
     return [figure("a cage's start, more than a bare one's of nspawn", "ms", more, 30)]

@@ -44,6 +44,7 @@ def about(crew: Crew) -> dict[str, Any]:
         "abstract": CANARY,
         "sockets": [path for path in found if not own.fullmatch(path)],
         "addresses": addresses,
+        "disks": crew.run("ls", "/sys/block").stdout.split(),
         "pids": [max(map(int, pids))],
         "uids": [agent["uid_base"] for agent in crew.call("agents")["agents"] if agent["name"] != "ada"],
     }

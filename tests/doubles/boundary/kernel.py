@@ -17,6 +17,7 @@ from .tries import (
     alone,
     attempt,
     call,
+    listed,
     names,
     processes,
     writable,
@@ -81,6 +82,36 @@ def _(tries: Tries) -> None:
     for name in ("core_pattern", "sysrq", "modprobe", "hostname", "ns_last_pid"):
         tries(name, write, f"/proc/sys/kernel/{name}")
     tries("sysrq-trigger", write, "/proc/sysrq-trigger", "h")
+
+
+@attempt("the host's command line, disks, hardware and drivers in /proc and /sys")
+def _(tries: Tries) -> None:
+    files = "cmdline partitions diskstats swaps modules interrupts iomem ioports locks misc mdstat keys"
+    files += " config.gz consoles kallsyms key-users dma timer_list slabinfo"
+    for name in files.split():
+        path = Path("/proc", name)
+        tries.none(str(path), path.read_bytes().splitlines()[:3] if path.exists() else ())
+    for folder in (
+        "/proc/acpi",
+        "/proc/bus",
+        "/proc/driver",
+        "/proc/fs",
+        "/proc/irq",
+        "/proc/scsi",
+        "/proc/tty",
+    ):
+        tries.none(folder, listed(folder))
+    hidden = "block bus dev firmware module power hypervisor class/block class/dmi devices/virtual/dmi"
+    for folder in f"{hidden} devices/virtual/block kernel/debug".split():
+        tries.none(f"/sys/{folder}", listed(f"/sys/{folder}"))
+    tries.none("/sys", names("/sys") - {"block", "bus", "class", "dev", "devices", "fs", "kernel"})
+    tries.none("/sys/devices", names("/sys/devices") - {"system", "virtual"})
+    tries.none("/sys/devices/virtual", names("/sys/devices/virtual") - {"net"})
+    tries.none("/sys/class", names("/sys/class") - {"net"})
+    tries.none("/sys/kernel", names("/sys/kernel") - {"mm"})
+    disks = [word for word in ABOUT["disks"] if any(word in str(inner) for inner in os.walk("/sys"))]
+    tries.none("names of disks in /sys", disks)
+    tries("uncover", call, "umount2", b"/proc/cmdline", 2)
 
 
 @attempt("mounting and unmounting")
