@@ -4,7 +4,7 @@ import dataclasses
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -116,14 +116,6 @@ REFUSED = "has been denied"
         ("", "Bash touch made", "No such tool available: Bash"),
         ('[tools]\nallow = ["Read"]', "Bash touch made", "No such tool available: Bash"),
         ('[tools]\nallow = ["Read"]', "Write {home}/made", "No such tool available: Write"),
-        (GIT, "Bash touch made", "Not allowed: touch made"),
-        (GIT, "Bash git status; touch made", "Not allowed: touch made"),
-        (GIT, "Bash git --version > /etc/made", "Not allowed: > /etc/made"),
-        (GIT, "Bash for x in --version; do git $x | cat; done", "Not allowed: cat"),
-        (GIT, 'Bash for x in --version; do git "$x"; done', "git version"),
-        (GIT, "Bash git --version", "git version"),
-        (GIT, "Bash cat /etc/passwd", "Not allowed: cat /etc/passwd"),
-        (GIT, "Bash echo harmless", "harmless"),
         ('[tools]\nallow = ["Bash"]', "Bash touch made; ls", "made"),
         (SERVER, "mcp__tickets__search x", REFUSED),
         (f'{SERVER}allow = ["search"]', "mcp__tickets__search x", "search ['--all'] 3"),
@@ -139,6 +131,35 @@ def test_only_what_is_listed_is_allowed(
     assert (home / "made").exists() == (wanted == "made")
 
 
+def answers(folder: Path, it: claude.Setup, texts: Iterable[str], **env: str) -> dict[str, str]:
+    """Of each command what its tool said, when the model calls it for all of them at once."""
+    calls = [f'{{ name = "Bash", input = {{ command = {json.dumps(text)} }} }}' for text in texts]
+    steps = f"[[rule.steps]]\ncall = [{', '.join(calls)}]\n[[rule.steps]]\nsay = 'done'\n"
+    with endpoints.rehearsal(folder / "calls", f'[[rule]]\ntext = "go"\n{steps}') as model:
+        events = talked(folder, model, dataclasses.replace(it, base_url=model.url), "go", **env)
+    spoken = [event["message"]["content"] for event in events if event["type"] in ("assistant", "user")]
+    blocks = [block for content in spoken for block in content]
+    commands = {each["id"]: each["input"]["command"] for each in blocks if each["type"] == "tool_use"}
+    results = [each for each in blocks if each["type"] == "tool_result"]
+    return {commands[each["tool_use_id"]]: str(each["content"]) for each in results}
+
+
+def test_a_command_is_allowed_if_each_part_of_it_is(model: Rehearsal, tmp_path: Path) -> None:
+    wanted = {
+        "touch made": "Not allowed: touch made",
+        "git status; touch made": "Not allowed: touch made",
+        "git --version > /etc/made": "Not allowed: > /etc/made",
+        "for x in --version; do git $x | cat; done": "Not allowed: cat",
+        'for x in --version; do git "$x"; done': "git version",
+        "git --version": "git version",
+        "cat /etc/passwd": "Not allowed: cat /etc/passwd",
+        "echo harmless": "harmless",
+    }
+    found = answers(tmp_path, setup(tmp_path, model, GIT), wanted)
+    assert {text: said for text, said in wanted.items() if said not in found[text]} == {}
+    assert not (tmp_path / "home/made").exists()
+
+
 def test_a_file_of_the_agents_home_gives_no_allowed_command_another_meaning(
     model: Rehearsal, tmp_path: Path
 ) -> None:
@@ -147,8 +168,9 @@ def test_a_file_of_the_agents_home_gives_no_allowed_command_another_meaning(
     for name in (".bashrc", ".profile", ".bash_profile"):
         (home / name).write_text("git() { touch made; }\nshopt -s expand_aliases\nalias git='touch made'\n")
     (home / ".claude/settings.json").write_text('{"disableAllHooks": true}')
-    assert "git version" in said(tmp_path, model, GIT, "Bash git --version")
-    assert "Not allowed: touch made" in said(tmp_path, model, GIT, "Bash touch made")
+    found = answers(tmp_path, setup(tmp_path, model, GIT), ["git --version", "touch made"])
+    assert "git version" in found["git --version"]
+    assert "Not allowed: touch made" in found["touch made"]
     assert not (home / "made").exists()
 
 
@@ -156,53 +178,48 @@ def test_where_the_judge_says_nothing_the_rules_hold_as_claude_reads_them(
     model: Rehearsal, tmp_path: Path
 ) -> None:
     silent = dataclasses.replace(setup(tmp_path, model, GIT), rules="/bin/true")
-    assert "git version" in said(tmp_path, model, GIT, "Bash git --version", silent)
-    assert REFUSED in said(tmp_path, model, GIT, "Bash touch made", silent)
+    found = answers(tmp_path, silent, ["git --version", "touch made"])
+    assert "git version" in found["git --version"]
+    assert REFUSED in found["touch made"]
 
 
 def test_what_claude_can_read_its_own_list_has_to_allow_too(model: Rehearsal, tmp_path: Path) -> None:
     """The judge has one rule more than claude was given."""
     more = GIT.replace("*)", '*)", "Bash(touch *)')
     less = dataclasses.replace(setup(tmp_path, model, more), agent=agent_toml.parse(GIT))
-    assert REFUSED in said(tmp_path, model, GIT, "Bash touch made", less)
-    assert not (tmp_path / "home/made").exists()
-    said(tmp_path, model, GIT, "Bash touch made && touch $HOME/made", less)
-    assert (tmp_path / "home/made").exists()
+    found = answers(tmp_path, less, ["touch made", "touch read && touch $HOME/unread"])
+    assert REFUSED in found["touch made"]
+    made = {path.name for path in (tmp_path / "home").iterdir()}
+    assert made & {"made", "read", "unread"} == {"read", "unread"}
 
 
-def ran(folder: Path, texts: list[str]) -> dict[str, bool]:
+EVERY_DAY = {text: None for name in ("allowed.txt", "heldout.txt") for _, text in commands(name)}
+
+
+def ran(folder: Path, model: Rehearsal, texts: list[str]) -> dict[str, bool]:
     """Whether claude has these run where the judge says nothing. Its shell only says that it was asked."""
-    calls = [f'{{ name = "Bash", input = {{ command = {json.dumps(text)} }} }}' for text in texts]
-    steps = f"[[rule.steps]]\ncall = [{', '.join(calls)}]\n[[rule.steps]]\nsay = 'done'\n"
     shell = folder / "bash"
     shell.write_text("#!/bin/sh\necho asked\n")
     shell.chmod(0o755)
-    with endpoints.rehearsal(folder / "model", f'[[rule]]\ntext = "go"\n{steps}') as model:
-        toml = f"[tools]\nallow = {json.dumps(EVERY_DAYS_RULES)}\n"
-        it = dataclasses.replace(setup(folder, model, toml), rules="/bin/true")
-        events = talked(folder, model, it, "go", CLAUDE_CODE_SHELL=str(shell))
-    blocks = [block for event in events for block in (event.get("message") or {}).get("content", [])]
-    commands = {each["id"]: each["input"]["command"] for each in blocks if each["type"] == "tool_use"}
-    results = [each for each in blocks if each["type"] == "tool_result"]
-    return {commands[each["tool_use_id"]]: "asked" in str(each["content"]) for each in results}
+    it = setup(folder, model, f"[tools]\nallow = {json.dumps(EVERY_DAYS_RULES)}\n")
+    it = dataclasses.replace(it, rules="/bin/true")
+    found = answers(folder, it, texts, CLAUDE_CODE_SHELL=str(shell))
+    return {text: "asked" in said for text, said in found.items()}
 
 
-EVERY_DAY = [text for name in ("allowed.txt", "heldout.txt") for _, text in commands(name)]
-
-
-def test_claude_refuses_nothing_that_the_judge_leaves_to_it(tmp_path: Path) -> None:
+def test_claude_refuses_nothing_that_the_judge_leaves_to_it(model: Rehearsal, tmp_path: Path) -> None:
     """Of each kind some; all of them in check-long."""
     some = [text for text in EVERY_DAY if plain(text, EVERY_DAYS_RULES, str(tmp_path))][::12]
     assert len(some) > 15
-    assert ran(tmp_path, some) == dict.fromkeys(some, True)
+    assert ran(tmp_path, model, some) == dict.fromkeys(some, True)
 
 
 @pytest.mark.long
-def test_claude_refuses_nothing_at_all_that_the_judge_leaves_to_it(tmp_path: Path) -> None:
+def test_claude_refuses_nothing_at_all_that_the_judge_leaves_to_it(model: Rehearsal, tmp_path: Path) -> None:
     """README says how many these are."""
     left = [text for text in EVERY_DAY if plain(text, EVERY_DAYS_RULES, str(tmp_path))]
-    assert len(left) >= 235
-    assert ran(tmp_path, left) == dict.fromkeys(left, True)
+    assert len(left) == 237
+    assert ran(tmp_path, model, left) == dict.fromkeys(left, True)
 
 
 def test_without_its_judge_no_command_is_run(model: Rehearsal, tmp_path: Path) -> None:
