@@ -1,6 +1,7 @@
-"""Spans of time as people write and read them: 90s, 10min, 2h, 1d; and back in words."""
+"""Times as people write and read them: spans as 90s, 10min, 2h, 1d, and back in words; moments as 08:00."""
 
 import re
+from datetime import UTC, date, datetime, time, timedelta
 
 from hyperhive.problem import Problem
 
@@ -15,6 +16,26 @@ def words(seconds: float) -> str:
             rest = whole % size // part if part else 0
             return f"{whole // size} {unit} {rest} {small}" if rest else f"{whole // size} {unit}"
     return f"{whole} s"
+
+
+def moment(text: str) -> str:
+    """On this machine's clock, unless it names another; a time alone is the next one, a span begins now."""
+    now = datetime.now().astimezone()
+    if re.fullmatch(rf"({PART} ?)+", text.strip(), re.ASCII):
+        return utc(now + timedelta(seconds=seconds(text)))
+    try:
+        at = datetime.combine(date.today(), time.fromisoformat(text.strip()))
+    except ValueError:
+        try:
+            return utc(datetime.fromisoformat(text.strip()))
+        except ValueError as e:
+            hint = "write it as 2h, 08:00 or '2026-12-24 08:00'"
+            raise Problem("bad-request", f"{text!r} is no time", hint=hint) from e
+    return utc(at + timedelta(days=at.astimezone() <= now))
+
+
+def utc(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def seconds(text: str) -> int:

@@ -125,7 +125,7 @@ def test_what_is_no_mail_from_system_is_shown_as_it_is(here: Hive) -> None:
         (["answer", "99", "x"], 1, "there is no question 99"),
         (["answer", "1"], 2, "required: TEXT"),
         (["remind", "x"], 2, "--in --at is required"),
-        (["remind", "x", "--at", "noon"], 2, "'noon' is no time: write it as 08:00"),
+        (["remind", "x", "--at", "noon"], 2, "'noon' is no time: write it as 2h, 08:00"),
         (["remind", "x", "--at", "2001-01-01 08:00"], 1, "'at' must be within the next year"),
         (["remind", "nobody", "x", "--in", "1h"], 1, "no agent is called 'nobody'"),
         (["loose-ends", "nobody"], 1, "no agent is called 'nobody'"),

@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from hyperhive import names, span
@@ -65,24 +64,10 @@ def add(verb: Verb) -> None:
 
 
 def moment(text: str) -> str:
-    """On this machine's clock, unless it names another; a time alone is the next such time."""
-    now = datetime.now().astimezone()
     try:
-        at = datetime.combine(date.today(), time.fromisoformat(text))
-    except ValueError:
-        try:
-            at = datetime.fromisoformat(text)
-        except ValueError as e:
-            hint = "write it as 08:00 or '2026-12-24 08:00'"
-            raise argparse.ArgumentTypeError(f"{text!r} is no time: {hint}") from e
-        return utc(at)
-    if at.astimezone() <= now:
-        at += timedelta(days=1)
-    return utc(at)
-
-
-def utc(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return span.moment(text)
+    except Problem as e:
+        raise argparse.ArgumentTypeError(f"{e}: {e.hint}") from e
 
 
 def chosen(text: str) -> int | str:

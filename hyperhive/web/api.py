@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from hyperhive import wire
+from hyperhive import span, wire
 from hyperhive.problem import Problem
 
 WAIT = 1.0  # seconds: what takes longer is told as under way, and is wrong no more
@@ -11,7 +11,7 @@ WAIT = 1.0  # seconds: what takes longer is told as under way, and is wrong no m
 
 @dataclass(frozen=True)
 class Field:
-    kind: str  # text, number, numbers, texts, flag
+    kind: str  # text, number, numbers, texts, flag, when
     says: str
     optional: bool = False
 
@@ -74,7 +74,7 @@ ACTIONS: dict[str, Action] = {
             "message": Field("text", "what it says"),
             "to": Field("text", "an agent's name; the operator by default", optional=True),
             "delay": Field("number", "in so many seconds", optional=True),
-            "at": Field("text", "when, in ISO 8601", optional=True),
+            "at": Field("when", "when, in ISO 8601; a form may say 2h or 18:00", optional=True),
         },
     ),
     "cancel": Action(
@@ -166,7 +166,7 @@ ACTIONS: dict[str, Action] = {
         {
             "agent": AGENT,
             "model": Field("text", "which; agent.toml's or the hive's without one", optional=True),
-            "until": Field("text", "when that ends, in ISO 8601", optional=True),
+            "until": Field("when", "when that ends, in ISO 8601; a form may say 2h or 18:00", optional=True),
         },
     ),
     "cancel-turn": Action(
@@ -230,6 +230,8 @@ def converted(name: str, field: Field, values: list[str]) -> Any:
         return values[0].replace("\r\n", "\n")  # as browsers send line breaks
     if field.kind == "texts":
         return [value.replace("\r\n", "\n") for value in values]
+    if field.kind == "when":
+        return span.moment(values[0])
     if field.kind == "flag":
         return True
     numbers = [number(name, word) for value in values for word in value.split(",")]

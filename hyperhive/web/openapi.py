@@ -12,6 +12,7 @@ from hyperhive.wire import Message
 
 TYPES: dict[str, Message] = {
     "text": {"type": "string"},
+    "when": {"type": "string"},
     "number": {"type": "integer"},
     "numbers": {"type": "array", "items": {"type": "integer"}},
     "texts": {"type": "array", "items": {"type": "string"}},

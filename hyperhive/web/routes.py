@@ -10,7 +10,7 @@ from bottle import Bottle, HTTPResponse, request, static_file
 from hyperhive import client, names
 from hyperhive.clip import clipped
 from hyperhive.problem import Problem
-from hyperhive.web import api, openapi, pages
+from hyperhive.web import api, openapi, pages, show
 from hyperhive.web import charts as web_charts
 from hyperhive.web import guard as web_guard
 from hyperhive.web import metrics as web_metrics
@@ -33,17 +33,19 @@ WINDOW = {"window": api.Field("text", f"how far back: {', '.join(web_charts.WIND
 LIMIT = api.Field("number", "at most so many, 50 by default", optional=True)
 EVENTS_BEFORE = api.Field("number", "only events older than this one of a turn", optional=True)
 PAGED = {"before": BEFORE, "limit": LIMIT}
+MAIL = {
+    "from": api.Field("text", "only what this one wrote", optional=True),
+    "to": api.Field("text", "only what was sent to this one", optional=True),
+    "state": api.Field("text", "queued, leased, done, dead or dropped", optional=True),
+    "text": api.Field("text", "only with each of these words in the text or a name", optional=True),
+}
 LISTS: dict[str, tuple[str, str, dict[str, api.Field]]] = {
     "status": ("status", "Whether the hive is well, in numbers.", {}),
     "agents": ("agents", "All agents.", {}),
     "mail": (
         "mail",
         "Mail, newest first.",
-        {
-            "agent": AGENT,
-            "state": api.Field("text", "queued, leased, done, dead or dropped", optional=True),
-            **PAGED,
-        },
+        {"agent": AGENT, **MAIL, **PAGED},
     ),
     "inbox": (
         "inbox",
@@ -122,6 +124,20 @@ def running(broker: client.Client, agent: str) -> Message:
         return {"files": []}
 
 
+def mail_of(broker: client.Client, agent: str | None = None) -> Message:
+    """What the filter of the page lets through, and where the older part of it begins."""
+    wanted = query({**MAIL, "older": BEFORE})
+    asked = {"before" if name == "older" else name: value for name, value in wanted.items()}
+    asked |= {"agent": agent} if agent else {}
+    found = broker.call("mail", limit=RECENT, **asked)
+    mails = [clipped(row) for row in found["messages"]]
+    return {"mails": mails, "wanted": wanted, "older": older(wanted, found["next"])}
+
+
+def older(wanted: Message, before: int | None) -> str:
+    return urlencode(wanted | {"older": before}) if before else ""
+
+
 def which_turns() -> Message:
     """The last ones, those before one, or one alone with what happened in it before what is known."""
     asked = query({"before": BEFORE, "events_before": EVENTS_BEFORE})
@@ -165,8 +181,11 @@ class Routes:
     # pages
 
     def index(self) -> HTTPResponse:
-        decided = self.pool.call("approvals", limit=DECIDED)["approvals"]
-        return page("index.tpl", state=self.state.look(), decided=decided)
+        state = self.state.look()
+        with self.pool.take() as broker:
+            decided = broker.call("approvals", limit=DECIDED)["approvals"]
+            mail = mail_of(broker)
+        return page("index.tpl", state=state, decided=decided, **mail)
 
     def agent(self, agent: str) -> HTTPResponse:
         with self.pool.take() as broker:
@@ -175,20 +194,18 @@ class Routes:
             ends = broker.call("loose_ends", agent=agent)["loose_ends"]
             denials = broker.call("denials", agent=agent)["denials"]
             egress = broker.call("egress", agent=agent)
-            mails = broker.call("mail", agent=agent, limit=RECENT)["messages"]
+            mail = mail_of(broker, agent=agent)
             config = running(broker, agent)
             turns = broker.call("turns", agent=agent, **which_turns())["turns"]
-        mails = [clipped(row) for row in mails]
         lists = {
             "history": history,
             "denials": denials,
             "egress": egress,
             "ends": ends,
-            "mails": mails,
             "turns": turns,
             "config": config,
         }
-        return page("agent.tpl", state=self.state.look(), shown=shown, **lists)
+        return page("agent.tpl", state=self.state.look(), shown=shown, **lists, **mail)
 
     def charts(self, agent: str = "") -> HTTPResponse:
         window = request.query.getunicode("window") or web_charts.USUAL
@@ -307,6 +324,8 @@ class Routes:
             self.state.forget()
         text = action.done.format_map({"to": names.OPERATOR, "due_at": "", **said, **answer})
         text = answer.get("waiting", text)
+        if action.op == "model" and answer.get("until"):
+            text += f" Until {show.clock(answer['until'])}."
         if wants_json():
             return as_json(answer | {"said": text}, 202 if "waiting" in answer else 200)
         return back(text)

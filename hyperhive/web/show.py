@@ -34,6 +34,8 @@ LOOKS = {
     "bad": "quarantined dead failed crashed higher refused timed-out rate-limited auth-failed "
     "prompt-too-long",
 }
+ALIASES = ("haiku", "opus", "sonnet")  # of claude's, for the newest of each kind
+STATES = ("queued", "leased", "done", "dead", "dropped")  # of mail
 WINDOW = charts.USUAL
 # Questions that are ready in Datasette, by what they stand below.
 ASKS = {
@@ -87,6 +89,11 @@ def text_of(message: Message) -> str:
         return letter.text_of(message)
     except ValueError:
         return str(message["body"])
+
+
+def writers(state: Message) -> list[str]:
+    """Whose mail there may be."""
+    return [names.OPERATOR, names.SYSTEM, *(each["name"] for each in (*state["agents"], *state["kept"]))]
 
 
 def log_of(message: Message) -> list[str]:
@@ -153,6 +160,24 @@ def crashes(runs: list[Message]) -> list[Message]:
 def queued(status: Message) -> bool:
     """Whether its next turn will use another model than it did, or than it was told."""
     return bool(status["state"] == "queued" and (status["now"] or status["set_by"]))
+
+
+def models(state: Message) -> list[list[str]]:
+    """Names that one may want to switch to, and who uses them."""
+    users: dict[str, list[str]] = {alias: [] for alias in ALIASES}
+    for agent in state["agents"]:
+        status = agent["model_status"]
+        for name in {status["next"], status["now"], agent["model"]} - {None}:
+            users.setdefault(name, []).append(agent["name"])
+    return [[name, f"used by {few(them)}" if them else ""] for name, them in sorted(users.items())]
+
+
+def few(words: list[str]) -> str:
+    return ", ".join(words[:3]) + (f" and {len(words) - 3} more" if len(words) > 3 else "")
+
+
+def as_json(value: Any) -> str:
+    return json.dumps(value)
 
 
 def waits(waiting: list[Message]) -> str:

@@ -1,7 +1,11 @@
 """The page of one agent: what it does, what it did, its config, its crashes, and what it is told to do."""
 
+import re
+import time
+
 from playwright.sync_api import Page, expect
 
+from hyperhive import wire
 from tests.changing import carry_out, newest
 from tests.page import scene
 from tests.page.conftest import Site, live
@@ -168,13 +172,14 @@ def test_commands_are_completed(site: Site) -> None:
     page = live(site.open(ADA))
     text, said = page.get_by_label("Mail to ada"), page.locator("#composer output")
     text.press_sequentially("/")
-    expect(page.get_by_role("option")).to_have_count(6)
+    choices = page.locator("#choices").get_by_role("option")
+    expect(choices).to_have_count(6)
     text.press_sequentially("c")
-    expect(page.get_by_role("option")).to_have_count(3)
+    expect(choices).to_have_count(3)
     page.keyboard.press("ArrowDown")
-    expect(page.get_by_role("option", selected=True)).to_contain_text("/cancel")
+    expect(page.locator("#choices [aria-selected=true]")).to_contain_text("/cancel")
     page.keyboard.press("Escape")
-    expect(page.get_by_role("option")).to_have_count(0)
+    expect(choices).to_have_count(0)
     text.fill("/he")
     page.keyboard.press("Tab")
     expect(text).to_have_value("/help")
@@ -194,12 +199,42 @@ def test_commands_are_completed(site: Site) -> None:
     expect(page.locator("#mail-list > li").first).to_contain_text("Thank you.")
 
 
+def test_models_are_completed_until_a_time(site: Site) -> None:
+    page = live(site.open(ADA))
+    text, said = page.get_by_label("Mail to ada"), page.locator("#composer output")
+    choices, chosen = page.locator("#choices li"), page.locator("#choices [aria-selected=true]")
+    text.press_sequentially("/mo")
+    page.keyboard.press("Tab")
+    expect(text).to_have_value("/model ")
+    expect(choices).to_have_text(
+        [re.compile("haiku"), re.compile("opus"), re.compile("sonnet  used by ada")]
+    )
+    expect(chosen).to_have_count(0)
+    page.keyboard.press("Enter")  # "/model" is a command, too
+    expect(said).to_contain_text("sonnet active")
+    text.press_sequentially("/model o")
+    expect(chosen).to_contain_text("opus")
+    page.keyboard.press("Tab")
+    expect(text).to_have_value("/model opus")
+    expect(text).to_be_focused()
+    text.press_sequentially(" 2h")
+    page.keyboard.press("Enter")
+    expect(said).to_have_text(re.compile(r"ada is to use opus: queued\. Until .* UTC\."))
+    status = site.operator.ask("model", agent="ada")
+    assert 7000 < wire.seconds_of(status["until"]) - time.time() < 7201
+    command(page, "/model opus 18:30")
+    expect(said).to_contain_text(":30:00 UTC")  # of a clock that is not the hive's
+    command(page, "/model opus noon")
+    expect(said).to_contain_text("is no time (write it as 2h, 08:00")
+
+
 def test_without_javascript(site: Site) -> None:
     page = site.open(ADA, java_script_enabled=False)
     page.get_by_text("Model …").click()
     page.get_by_label("Model (empty").fill("opus")
+    page.get_by_label("Until (empty").fill("90min")
     page.get_by_role("button", name="Switch").click()
-    expect(page.locator(".said")).to_have_text("ada is to use opus: queued.")
+    expect(page.locator(".said")).to_have_text(re.compile(r"ada is to use opus: queued\. Until .* UTC\."))
     page.get_by_text("New session …").click()
     page.get_by_role("button", name="Yes, begin a new session").click()
     expect(page.locator(".said")).to_have_text("ada begins a new session with its next turn.")

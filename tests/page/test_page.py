@@ -1,6 +1,7 @@
 """What the operator sees and decides on the page, in a real browser."""
 
 import json
+import re
 import time
 
 import pytest
@@ -149,10 +150,41 @@ def test_read_reply_send_and_filter(site: Site) -> None:
     page.locator("#send").get_by_role("button", name="Send").click()
     expect(page.locator("#send output")).to_have_text("Sent to all.")
     expect(page.locator("#mail-list > li").filter(has_text="Tea is ready.")).to_have_count(3)
-    page.get_by_label("Filter").fill("tea bob")
-    expect(page.locator("#mail-list > li:visible")).to_have_count(1)
-    page.get_by_label("Filter").fill("")
-    expect(page.locator("#mail-list > li:visible")).not_to_have_count(1)
+
+
+def test_mail_is_found_at_the_server_while_one_types(site: Site) -> None:
+    for number in range(60):  # more than the page has
+        assert site.operator.ask("send", to="bob", body=f"Cup {number} of tea, 100% green.")["ok"]
+    page = live(site.open())
+    found = page.locator("#mail-list > li")
+    expect(found).to_have_count(50)
+    page.get_by_label("Filter").press_sequentially("archive UTF-8")
+    expect(found).to_have_count(1)
+    assert site.agents["ada"].ask("send", to="manager", body="The ARCHIVE is utf-8 now.")["ok"]
+    expect(found).to_have_count(2)
+    page.locator("#filter").get_by_label("From").select_option("ada")
+    expect(found).to_have_text([re.compile("ARCHIVE is utf-8")])
+    page.reload()
+    expect(found).to_have_count(1)
+    page.get_by_label("Filter").fill("nothing like it")
+    expect(page.locator("#filter-says")).to_contain_text("No mail like that.")
+    page.get_by_role("link", name="All mail").click()
+    expect(found).to_have_count(50)
+
+
+def test_mail_is_found_without_javascript(site: Site) -> None:
+    for number in range(60):
+        assert site.operator.ask("send", to="bob", body=f"Cup {number} of tea, 100% green.")["ok"]
+    page = site.open("/agent/bob", PHONE, java_script_enabled=False)
+    found = page.locator("#mail-list > li")
+    page.get_by_label("Filter").fill("tea 100%")
+    page.locator("#filter").get_by_label("State").select_option("queued")
+    page.get_by_role("button", name="Find").click()
+    expect(found).to_have_count(50)
+    expect(page.get_by_label("Filter")).to_have_value("tea 100%")
+    page.get_by_role("link", name="Older mail").click()
+    expect(found).to_have_count(10)
+    expect(page.get_by_role("link", name="Older mail")).to_have_count(0)
 
 
 def test_destructive_actions_ask_once(site: Site) -> None:

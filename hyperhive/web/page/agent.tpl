@@ -12,9 +12,6 @@
 % include("agent_ends.tpl")
 <section id="mail" aria-labelledby="mail-title">
 % include("heading.tpl", id="mail", leet="M41L", plain=f"Mail of {name}")
-% if not mails:
-<p class="none">No mail from or to {{name}}.</p>
-% end
 % include("mails.tpl")
 </section>
 % notes = shown["notes"]

@@ -1,4 +1,5 @@
 % model = agent["model_status"]
+% models = show.models(state)
 <section id="about">
 <div class="head"><h1>{{name}}</h1> <span class="pill {{show.look(agent["state"])}}" data-state="{{name}}" data-word="{{agent["state"]}}">{{agent["state"]}}</span>
 <span class="doing" data-doing="{{name}}">{{agent["doing"] or ""}}</span></div>
@@ -11,7 +12,11 @@
 <span class="{{"wait" if show.queued(model) else "good"}}">{{"queued: takes effect with the next turn" if show.queued(model) else "active" if model["now"] else ""}}</span>
 <span class="small calm">{{show.SOURCES[model["from"]]}}</span>
 % if model["set_by"]:
-<span class="small calm">set by {{model["set_by"]}} <time datetime="{{model["set_at"]}}">{{age(model["set_at"])}} ago</time>{{f", until {show.clock(model['until'])}" if model["until"] else ""}}</span>
+<span class="small calm">set by {{model["set_by"]}} <time datetime="{{model["set_at"]}}">{{age(model["set_at"])}} ago</time>\\
+% if model["until"]:
+, until <time datetime="{{model["until"]}}">{{show.clock(model["until"])}}</time>\\
+% end
+</span>
 % end
 % if model["refused"]:
 <span class="bad">{{model["refused"]["model"]}} was refused: {{model["refused"]["error"]}}</span>
@@ -29,7 +34,7 @@
 </dd>
 <dt>Unit</dt><dd><code>hive-agent@{{name}}.service</code></dd>
 </dl>
-<form method="post" action="/api/send" id="composer" class="composer" data-composer="{{name}}">
+<form method="post" action="/api/send" id="composer" class="composer" data-composer="{{name}}" data-models="{{show.as_json(models)}}">
 % include("hidden.tpl")
 <input type="hidden" name="to" value="{{name}}">
 <label>Mail to {{name}}<span class="scripted" hidden>, or / for a command; Ctrl+Enter sends</span>

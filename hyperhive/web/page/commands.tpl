@@ -2,9 +2,14 @@
 <form method="post" action="/api/model">
 % include("hidden.tpl")
 <input type="hidden" name="agent" value="{{name}}">
-<div class="row"><label class="grow">Model (empty: what agent.toml or the hive says) <input name="model" maxlength="100" autocomplete="off"></label>
-<label class="grow">Until (empty: for good) <input name="until" maxlength="40" autocomplete="off" placeholder="2026-12-24T18:00Z"></label>
-<button>Switch</button></div><output></output></form></details>
+<div class="row"><label class="grow">Model (empty: what agent.toml or the hive says) <input name="model" maxlength="100" autocomplete="off" list="models"></label>
+<label class="grow">Until (empty: for good) <input name="until" maxlength="40" autocomplete="off" placeholder="2h, 18:00 or 2026-12-24 18:00"></label>
+<button>Switch</button></div><output></output></form>
+<datalist id="models">
+% for model, says in models:
+<option value="{{model}}">{{says}}</option>
+% end
+</datalist></details>
 <form method="post" action="/api/compact">
 % include("hidden.tpl")
 <input type="hidden" name="agent" value="{{name}}"><button>Compact</button><output></output></form>

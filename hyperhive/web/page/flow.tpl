@@ -29,6 +29,5 @@
 % end
 </ul></div>
 % end
-<p class="row" id="filter-row" data-keep hidden><label class="grow">Filter <input id="filter" type="search" autocomplete="off" placeholder="a name, a word, a state"></label></p>
-% include("mails.tpl", mails=state["mail"])
+% include("mails.tpl")
 </section>

@@ -104,7 +104,6 @@ async function again() {
   for (const query of ["#main", "#waits"]) renew(one(query), one(query, fresh));
   document.title = fresh.title;
   times();
-  filter();
   hide();
   notify();
   if (streaming()) live("live", false);
@@ -232,14 +231,27 @@ async function inline(event) {
   }
 }
 
-// ---- mail: the filter
+// ---- mail: the filter, which is in the address, and so in what is fetched again
+
+const PAUSE = 150; // milliseconds in which no key was pressed
+let typing = 0;
 
 function filter() {
-  const words = (one("#filter")?.value || "").toLowerCase().split(/\s+/).filter(Boolean);
-  for (const row of all("#mail-list > li")) {
-    const text = row.textContent.toLowerCase();
-    row.hidden = !words.every((word) => text.includes(word));
+  const form = one("#filter");
+  const address = new URL(location.href);
+  for (const [name, value] of new FormData(form)) {
+    if (value.trim()) address.searchParams.set(name, value);
+    else address.searchParams.delete(name);
   }
+  address.searchParams.delete("older");
+  if (address.href === location.href) return;
+  history.replaceState(null, "", address);
+  refresh();
+}
+
+function watchFilter(form) {
+  form.addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(filter, PAUSE); });
+  form.addEventListener("submit", (event) => { event.preventDefault(); filter(); });
 }
 
 // ---- notifications
@@ -270,7 +282,7 @@ function ask() {
 
 const COMMANDS = {
   "/help": "what can be typed here",
-  "/model": "NAME [TIME]: its model from the next turn on; alone: which one it is",
+  "/model": "NAME [TIME]: its model from the next turn on, until 2h from now, or 18:00; alone: which one it is",
   "/compact": "compact its session",
   "/cancel": "stop the turn that runs",
   "/new-session": "begin a new session",
@@ -282,6 +294,16 @@ const ASKS = {
   "/new-session": "It forgets what was said so far; its files and notes stay.",
   "/clear": "This hides the turns on this page; nothing is deleted.",
 };
+// A time of day is the reader's, whatever clock the hive has.
+function moment(text) {
+  const [, hours, minutes] = /^(\d{1,2}):(\d\d)$/.exec(text) || [];
+  if (!hours) return text;
+  const at = new Date();
+  at.setHours(hours, minutes, 0, 0);
+  if (at <= Date.now()) at.setDate(at.getDate() + 1);
+  return at.toISOString();
+}
+
 const DONE_BY = { "/compact": "compact", "/cancel": "cancel-turn", "/new-session": "new-session" };
 
 const cleared = new Set();
@@ -309,7 +331,7 @@ async function command(form, line) {
   if (word === "/model" && !rest.length) return tell(said, one("#model").innerText.replace(/\s+/g, " "), "");
   if (word === "/model") {
     fields.set("model", rest[0]);
-    if (rest[1]) fields.set("until", rest.slice(1).join(" "));
+    if (rest[1]) fields.set("until", moment(rest.slice(1).join(" ")));
   }
   const action = word === "/model" ? "model" : DONE_BY[word];
   if (!action) return tell(said, `There is no command ${visible(word)}. See /help`, "wrong");
@@ -323,7 +345,13 @@ function compose() {
   let chosen = 0;
   one(".scripted", form).hidden = false;
 
-  const found = () => (/^\/[a-z-]*$/.test(text.value) ? Object.keys(COMMANDS).filter((each) => each.startsWith(text.value)) : []);
+  // what it may become, each with what there is to say of it
+  function found() {
+    const model = /^\/model +(\S*)$/.exec(text.value);
+    if (model) return JSON.parse(form.dataset.models).filter(([name]) => name.startsWith(model[1])).map(([name, says]) => [`/model ${name}`, name, says]);
+    if (!/^\/[a-z-]*$/.test(text.value)) return [];
+    return Object.keys(COMMANDS).filter((each) => each.startsWith(text.value)).map((each) => [each, each, COMMANDS[each]]);
+  }
   const open = () => place.firstChild !== null;
   const close = () => { place.replaceChildren(); text.removeAttribute("aria-activedescendant"); text.removeAttribute("aria-controls"); };
   const forget = () => {
@@ -331,32 +359,40 @@ function compose() {
     delete form.dataset.asked;
     close();
   };
-  const take = (word) => { text.value = word + (word === "/model" ? " " : ""); close(); text.focus(); };
+  const take = (line) => {
+    text.value = line === "/model" ? "/model " : line;
+    text.focus();
+    if (line === "/model") look();
+    else close();
+  };
+  // of models none is chosen before one has begun to choose: "/model" alone is a command, too
+  const look = () => { chosen = /\s$/.test(text.value) ? -1 : 0; show(); };
 
   function show() {
-    const words = found();
-    if (!words.length) return close();
-    chosen = Math.min(chosen, words.length - 1);
-    const list = element("ul", { class: "choices", id: "choices", role: "listbox", "aria-label": "Commands" });
-    for (const [n, word] of words.entries()) {
-      const choice = element("li", { role: "option", id: `choice-${n}`, "aria-selected": String(n === chosen) }, `${word}  ${COMMANDS[word]}`);
-      choice.addEventListener("mousedown", (event) => { event.preventDefault(); take(word); });
+    const lines = found();
+    if (!lines.length) return close();
+    const list = element("ul", { class: "choices", id: "choices", role: "listbox", "aria-label": "What it may become" });
+    for (const [n, [line, name, says]] of lines.entries()) {
+      const choice = element("li", { role: "option", id: `choice-${n}`, "aria-selected": String(n === chosen) }, `${visible(name)}  ${visible(says)}`);
+      choice.addEventListener("mousedown", (event) => { event.preventDefault(); take(line); });
       list.append(choice);
     }
     place.replaceChildren(list);
     text.setAttribute("aria-controls", "choices");
-    text.setAttribute("aria-activedescendant", `choice-${chosen}`);
+    if (chosen < 0) text.removeAttribute("aria-activedescendant");
+    else text.setAttribute("aria-activedescendant", `choice-${chosen}`);
   }
 
   text.setAttribute("aria-autocomplete", "list");
-  text.addEventListener("input", () => { chosen = 0; delete form.dataset.asked; show(); });
+  text.addEventListener("input", () => { delete form.dataset.asked; look(); });
   text.addEventListener("blur", close);
   text.addEventListener("keydown", (event) => {
-    const words = found();
+    const lines = found();
     const move = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (open() && move) chosen = (chosen + move + words.length) % words.length, show();
+    const [line] = lines[event.key === "Tab" && chosen < 0 ? 0 : chosen] || [];
+    if (open() && move) chosen = chosen < 0 && move < 0 ? lines.length - 1 : (chosen + move + lines.length) % lines.length, show();
     else if (event.key === "Escape" && (open() || form.dataset.asked)) forget();
-    else if (open() && (event.key === "Tab" || event.key === "Enter") && words[chosen] !== text.value) take(words[chosen]);
+    else if (open() && (event.key === "Tab" || event.key === "Enter") && line && line !== text.value) take(line);
     else if (event.key === "Enter" && (event.ctrlKey || event.metaKey || text.value.startsWith("/"))) form.requestSubmit();
     else return;
     event.preventDefault();
@@ -377,10 +413,7 @@ document.addEventListener("submit", submitted);
 document.addEventListener("click", inline);
 if (document.body.dataset.last) {
   if (one("#composer")) compose();
-  if (one("#filter-row")) {
-    one("#filter-row").hidden = false;
-    one("#filter").addEventListener("input", filter);
-  }
+  if (one("#filter")) watchFilter(one("#filter"));
   ask();
   times();
   listen(document.body.dataset.last);
