@@ -13,6 +13,8 @@ from tests.hive import Hive, Peer
 from tests.test_broker import RECORD, bodies, states
 
 MOUNT = 'mount -t tmpfs -o size=2m tmpfs "$0" && exec "$@"'
+# As a grandchild: who kills our child kills the broker, and strace ends with it.
+STRACE = ["strace", "--daemonize", "--follow-forks", "--quiet=all"]
 
 
 @pytest.fixture
@@ -94,8 +96,7 @@ FAULTS = [
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_disk_that_fails_for_a_while(idle: Hive, fault: str) -> None:
     calls = fault.partition(":")[0]
-    strace = ["strace", "--follow-forks", "--quiet=all", "--output=/dev/null", f"--trace={calls}"]
-    operator = begin(idle, *strace, f"--inject={fault}")
+    operator = begin(idle, *STRACE, "--output=/dev/null", f"--trace={calls}", f"--inject={fault}")
     sent = send_until(operator, 0, ok=False)
     sent += send_until(operator, len(sent), ok=True)
     bob = idle.agent("bob")
@@ -110,8 +111,8 @@ def test_a_disk_that_fails_for_a_while(idle: Hive, fault: str) -> None:
 def test_an_answer_comes_after_the_sync(idle: Hive) -> None:
     """SIGKILL cannot tell a write from a sync: the order of the broker's calls can."""
     log = idle.folder / "calls"
-    strace = ["strace", "--follow-forks", "--quiet=all", "--decode-fds=path", "--string-limit=100"]
-    operator = begin(idle, *strace, f"--output={log}", "--trace=fdatasync,fsync,sendto")
+    shown = ["--decode-fds=path", "--string-limit=100", "--trace=fdatasync,fsync,sendto"]
+    operator = begin(idle, *STRACE, *shown, f"--output={log}")
     for n in range(20):
         assert operator.ask("send", to="bob", body=str(n))["ok"]
     synced, answers = False, 0
@@ -127,8 +128,8 @@ def test_an_answer_comes_after_the_sync(idle: Hive) -> None:
 def test_telemetry_does_not_make_the_disk_busy(idle: Hive) -> None:
     """All that happens in a second is written at once, into files that stay."""
     log = idle.folder / "calls"
-    strace = ["strace", "--follow-forks", "--quiet=all", "--decode-fds=path"]
-    operator = begin(idle, *strace, f"--output={log}", "--trace=fdatasync,fsync,unlink,pwrite64")
+    shown = ["--decode-fds=path", "--trace=fdatasync,fsync,unlink,pwrite64"]
+    operator = begin(idle, *STRACE, *shown, f"--output={log}")
     bob = idle.agent("bob")
     tools = {"tools": {f"tool{n}": 1 for n in range(150)}, "tool_calls": 150}
     began = len(log.read_text().splitlines())
