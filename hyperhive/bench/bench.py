@@ -329,10 +329,11 @@ def digits(value: float) -> str:
 
 
 def show(figures: list[Figure]) -> None:
-    """The table, on stderr: stdout has the JSON."""
+    """A table on stderr, JSON on stdout."""
     table = Table("figure", "median", "min", "max", "runs", "limit", "", box=None, title=machine())
     for each in figures:
         numbers = [f"{digits(value)} {each.unit}" for value in (each.median, each.low, each.high)]
         limit = "" if each.limit is None else f"{'≥' if each.at_least else '≤'} {each.limit:g} {each.unit}"
         table.add_row(each.name, *numbers, str(each.runs), limit, "reached" if each.reached else "MISSED")
     Console(width=130, stderr=True).print(table)
+    print(json.dumps({"machine": machine(), "figures": [asdict(each) for each in figures]}))
