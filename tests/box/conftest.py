@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.box.crew import DONE, Crew, Watch
+from tests.box.told import Told
 
 ROOT = Path(__file__).parent.parent.parent
 HIVE_BOX = os.fspath(ROOT / "bin/hive-box")
@@ -85,3 +86,25 @@ def watch(crew: Crew) -> Iterator[Watch]:
     watch = crew.watch()
     yield watch
     watch.connection.close()
+
+
+@pytest.fixture(scope="module")
+def crash_crew(crew: Crew) -> Iterator[Crew]:
+    """No start limit for ada: it is killed more often than five times in 20 seconds."""
+    drop_in = crew.root / "run/systemd/system/hive-agent@ada.service.d/90-test.conf"
+    drop_in.parent.mkdir(parents=True, exist_ok=True)
+    drop_in.write_text("[Unit]\nStartLimitIntervalSec=0\n")
+    crew.run("systemctl", "daemon-reload")
+    yield crew
+    drop_in.unlink()
+    crew.run("systemctl", "daemon-reload")
+
+
+@pytest.fixture
+def told(crash_crew: Crew, watch: Watch) -> Iterator[Told]:
+    told = Told(crash_crew, watch)
+    yield told
+    for file in told.drop_ins:
+        file.unlink()
+    crash_crew.run("systemctl", "daemon-reload")
+    crash_crew.run("systemctl", "start", "hive-watch.service", "hyperhive.target")
