@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import pytest
 from hyperhive.apply import quota
 from tests.hive import ROOT
 
+WHY = "User Mode Linux is there for x86 only, and this is where a limit of the disk is tried"
+pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason=WHY)
 UNKEPT = quota.unkept("ada")
 
 
