@@ -132,8 +132,8 @@ class Stats:
             db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
             db.row_factory = sqlite3.Row
             db.execute(f"pragma busy_timeout = {BUSY_MS}")
-            migrations.apply(Database(db))
-            schema.migrations.apply(Database(db))
+            migrations.apply(Database(db, execute_plugins=False))
+            schema.migrations.apply(Database(db, execute_plugins=False))
             self.path.chmod(0o640)  # hive-explore has the folder's group
             for setting in SETTINGS:  # with a journal that has the mode of the file
                 db.execute(f"pragma {setting}")

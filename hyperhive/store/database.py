@@ -59,7 +59,7 @@ def make(path: Path, migrations: Migrations) -> None:
     for suffix in ("", *BESIDE):
         new.with_name(new.name + suffix).unlink(missing_ok=True)
     db = sqlite3.connect(new, isolation_level=None)
-    migrations.apply(Database(db))
+    migrations.apply(Database(db, execute_plugins=False))
     db.close()
     new.rename(path)
     sync(path.parent)

@@ -95,7 +95,7 @@ class Store:
         self.db.execute("pragma journal_mode = wal")
         self.db.execute("pragma synchronous = full")
         self.db.execute("pragma wal_autocheckpoint = 4000")
-        schema.migrations.apply(Database(self.db))
+        schema.migrations.apply(Database(self.db, execute_plugins=False))
         self.queued = Queued()
         self.undelivered: Counter[str] = Counter()  # by sender
         self.owed: defaultdict[str, set[str]] = defaultdict(set)  # who → to whom it may owe an answer
@@ -334,4 +334,4 @@ class Store:
         self.db.execute("delete from reported where id <= ?", (last,))
 
     def register(self, agent: Row) -> None:
-        Database(self.db)["agent"].insert(agent, replace=False)  # type: ignore[union-attr]
+        Database(self.db, execute_plugins=False)["agent"].insert(agent, replace=False)  # type: ignore[union-attr]
