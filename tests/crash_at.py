@@ -5,6 +5,7 @@ A broker is a fork of this process, which has imported everything; what it runs 
 """
 
 import fcntl
+import gc
 import importlib
 import json
 import mmap
@@ -22,10 +23,10 @@ from tests import crash_points
 ROOT = Path(__file__).parent.parent
 POINTS = crash_points.points()
 NUMBER = {name: n for n, name in enumerate(POINTS)}
-DIE, DIED, HOLD, HELD, COUNTS = range(
-    5
-)  # cells of the shared memory; a point is its number + 1 in the first four
-SIZE = 4 * (COUNTS + len(POINTS))
+# Cells of the shared memory; a point is its number + 1 in the first four.
+# From WHEN on: for each point, when it was passed last.
+DIE, DIED, HOLD, HELD, CLOCK, WHEN = range(6)
+SIZE = 4 * (WHEN + len(POINTS))
 FIRST_FD = 3  # SD_LISTEN_FDS_START
 READY_WAIT = 20
 
@@ -123,7 +124,8 @@ def point(name: str, value: object = None) -> object:
     if not shared:
         return value
     memory, number = shared[0], NUMBER[name]
-    memory[COUNTS + number] += 1
+    memory[CLOCK] += 1
+    memory[WHEN + number] = memory[CLOCK]
     if memory[DIE] == number + 1:
         memory[DIED] = number + 1
         memory[DIE] = 0
@@ -138,6 +140,7 @@ def point(name: str, value: object = None) -> object:
 def main() -> None:
     crash_points.install(point)
     importlib.import_module("hyperhive.broker.serving")  # and all that it needs, once
+    gc.freeze()  # a fork that does not look through it does not copy it
     services: dict[str, Service] = {}
     for line in sys.stdin:
         command = json.loads(line)

@@ -16,17 +16,28 @@ def looks(w: World) -> None:
     for op in ("status", "agents", "inbox", "questions", "loose_ends", "mail"):
         w.ok("operator", op)
     w.ok("operator", "show", agent="bob")
+
+
+def reads(w: World) -> None:
     for _ in range(2):
         assert w.ok("operator", "read", ids=w.book.sent["hello"], key="key of read")["read"] == 1
     w.book.done |= {*w.book.sent["hello"]}
+
+
+def tells(w: World) -> None:
     w.ok("bob", "whoami")
     w.ok("bob", "set_status", status="busy")
     w.ok("bob", "progress", number=1, text="reading")
+
+
+def is_pruned(w: World) -> None:
     with contextlib.closing(sqlite3.connect(w.folder / "state/db/hive.db", isolation_level=None)) as db:
         db.execute("update reply set at = '2001'")
     w.ok("system", "prune", days=1)
     assert w.call("operator", "read", ids=w.book.sent["hello"], key="key of read")["read"] == 0 or w.deaths
 
+
+def backup(w: World) -> None:
     def deed() -> dict[str, Any]:
         there = w.peer("operator")
         answer_to(there, write(there, "backup"))
@@ -75,4 +86,6 @@ def full_disk(w: World) -> None:
     w.send("operator", "bob", "there is room")
 
 
-SCENARIOS: dict[str, list[Step]] = {"rest": [leftovers, start, looks, turns, refused, full_disk]}
+SCENARIOS: dict[str, list[Step]] = {
+    "rest": [leftovers, start, looks, reads, tells, is_pruned, backup, turns, refused, full_disk]
+}

@@ -1,4 +1,4 @@
-"""A hive whose broker may die at any moment, its clients who go on, and a book of what must hold."""
+"""A hive whose broker may die at any moment, and its clients who go on."""
 
 import contextlib
 import itertools
@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from tests import crash_at
+from tests.crash_book import Answer, Book
 from tests.hive import BASE, INVOCATION
 from tests.hive import Peer as AnyPeer
 
 AGENTS = ("manager", "ada", "bob")
 BASES = {name: BASE + n * 65536 for n, name in enumerate((*AGENTS, "eve"))}
 TRIES = 6
-Answer = dict[str, Any]
 Step = Callable[["World"], None]
 
 
@@ -90,35 +90,6 @@ class Zygote:
         self.process.wait()
 
 
-class Book:
-    """What was promised, and what came. Every body in a test is sent once, so it names its message."""
-
-    def __init__(self) -> None:
-        self.sent: dict[str, list[int]] = {}  # body → ids, acknowledged to the sender
-        self.to: dict[int, str] = {}
-        self.seen: dict[int, str] = {}  # id → body, as delivered
-        self.where: dict[tuple[str, str], int] = {}  # (recipient, body) → id
-        self.done: set[int] = set()  # acknowledged by us, and answered
-        self.dead: set[int] = set()  # allowed to end as dead or dropped
-
-    def accepted(self, body: str, ids: list[int], to: list[str]) -> None:
-        assert self.sent.setdefault(body, ids) == ids, f"{body!r} had the ids {self.sent[body]}, now {ids}"
-        self.to |= dict(zip(ids, to, strict=True))
-
-    def came(self, name: str, messages: list[Answer]) -> None:
-        ids = [message["id"] for message in messages]
-        assert ids == sorted(set(ids)), f"not in order, or twice: {ids}"
-        for message in messages:
-            number, body = message["id"], message["body"]
-            assert number not in self.done, f"{number} was done, and comes again"
-            assert message["redelivered"] or number not in self.seen, f"{number} again, without the mark"
-            assert self.seen.setdefault(number, body) == body
-            assert self.where.setdefault((name, body), number) == number, f"{body!r} came as two messages"
-            early = [n for n, to in self.to.items() if to == name and n < number]
-            missed = {n for n in early if n not in self.seen} - self.dead
-            assert not missed, f"{missed} should have come before {number}"
-
-
 class World:
     def __init__(self, zygote: Zygote, folder: Path, state: Path | None = None) -> None:
         self.zygote, self.folder = zygote, folder
@@ -139,7 +110,10 @@ class World:
         self.runs: dict[str, str] = {}  # agents that are awake → InvocationID
         self.book = Book()
         self.keys = itertools.count(1)  # of requests that are not to be done twice
-        self.deaths = 0
+        self.deaths = 0  # in this step
+        self.doom: list[str] = []  # points at which it is still to die in this step, one after the other
+        self.died: list[str] = []  # at which it did
+        self.way: list[str] = []  # all that it passed in the last step
         self.pid = 0
         self.zygote.ask("open", folder)
 
@@ -151,15 +125,34 @@ class World:
 
     # points
 
-    def die_at(self, point: str) -> None:
-        self.cells[crash_at.DIE] = crash_at.NUMBER[point] + 1
+    def step(self, step: Step, *doom: str) -> list[str]:
+        """Take it, and die at these points. Gives those at which it did."""
+        self.deaths, self.doom, self.died = 0, [*doom], []
+        since = self.cells[crash_at.CLOCK]
+        self.arm()
+        step(self)
+        self.settle()
+        self.arm()
+        self.way = self.passed(since)
+        self.doom, self.cells[crash_at.DIE] = [], 0
+        self.audit()
+        return self.died
 
-    def died_at(self) -> str:
-        number = self.cells[crash_at.DIED]
-        return crash_at.POINTS[number - 1] if number else ""
+    def arm(self) -> None:
+        """Note the last death, and bring about the next."""
+        if number := self.cells[crash_at.DIED]:
+            self.died.append(crash_at.POINTS[number - 1])
+            self.cells[crash_at.DIED] = 0
+        if self.doom and not self.cells[crash_at.DIE]:
+            self.cells[crash_at.DIE] = crash_at.NUMBER[self.doom.pop(0)] + 1
 
-    def counts(self) -> list[int]:
-        return self.cells[crash_at.COUNTS :].tolist()
+    def passed(self, since: int) -> list[str]:
+        """The points, in the order in which the broker came by."""
+        when = self.cells[crash_at.WHEN :].tolist()
+        return sorted(
+            (name for name in crash_at.POINTS if when[crash_at.NUMBER[name]] > since),
+            key=lambda name: when[crash_at.NUMBER[name]],
+        )
 
     def hold_at(self, point: str) -> None:
         self.cells[crash_at.HOLD] = crash_at.NUMBER[point] + 1
@@ -172,7 +165,7 @@ class World:
             if not alive(self.pid):
                 raise Gone
             select.select([], [], [], 0.001)
-        raise AssertionError(f"waited in vain; died: {self.died_at()!r}")
+        raise AssertionError(f"waited in vain; died: {self.died}")
 
     def held(self) -> bool:
         return bool(self.cells[crash_at.HELD])
@@ -184,6 +177,7 @@ class World:
 
     def start(self) -> None:
         for _ in range(TRIES):
+            self.arm()
             answer = self.zygote.ask("start", self.folder)
             self.pid = answer["pid"]
             if answer["done"]:
@@ -319,17 +313,25 @@ class World:
             while ids := self.recv(name, max=100):
                 self.ack(name, ids)
         rows = self.ok("operator", "mail", limit=1000)["messages"]
-        self.compare({row["id"]: row for row in rows if row["id"] not in self.old})
+        new = {row["id"]: row for row in rows if row["id"] not in self.old}
+        self.nothing_lost_or_doubled(new)
+        self.compare(new)
         for body, ids in self.book.sent.items():
             assert {self.book.seen.get(n, body) for n in ids} == {body}, "one id, two bodies"
+
+    def audit(self) -> None:
+        """What holds after each step, so that no later start of the broker can hide that it did not."""
+        self.look_at_fifos()
+        rows = self.ok("operator", "mail", limit=1000)["messages"]
+        self.nothing_lost_or_doubled({row["id"]: row for row in rows if row["id"] not in self.old})
+        stuck = [row for row in rows if row["state"] == "leased" and row["to"] not in self.runs]
+        assert not stuck, f"held by nobody: {stuck}"
 
     def names(self) -> list[str]:
         return [agent["name"] for agent in self.ok("operator", "agents")["agents"]]
 
     def compare(self, rows: dict[int, Answer]) -> None:
         book = self.book
-        lost = {n for ids in book.sent.values() for n in ids} - rows.keys()
-        assert not lost, f"lost: {lost}"
         for number, row in rows.items():
             if number in book.done:
                 assert row["state"] == "done", row
@@ -337,6 +339,10 @@ class World:
                 continue
             assert row["state"] == "done" or row["to"] == "operator", row
             assert row["to"] == "operator" or number in book.seen, f"done, and nobody saw it: {row}"
+
+    def nothing_lost_or_doubled(self, rows: dict[int, Answer]) -> None:
+        lost = {n for ids in self.book.sent.values() for n in ids} - rows.keys()
+        assert not lost, f"lost: {lost}"
         sent = [(row["from"], row["to"], row["body"]) for row in rows.values()]
         twice = {each for each in sent if sent.count(each) > 1}
         assert not twice, f"doubled: {twice}"
