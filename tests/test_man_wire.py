@@ -21,7 +21,6 @@ from tests.wire_page import Shape
 from tests.wire_reads import request
 from tests.wire_tour import Tour, tour
 
-pytestmark = pytest.mark.xdist_group("wire")  # one tour serves all
 TITLES = {
     "AGENT": "OPERATIONS OF AN AGENT",
     "MANAGER": "OPERATIONS OF THE MANAGER",
