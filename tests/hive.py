@@ -118,6 +118,12 @@ class Hive:
         self.broker.kill()
         self.broker.wait()
 
+    def processor_time(self) -> float:
+        """Seconds that the broker has run, however many others did meanwhile."""
+        assert self.broker
+        stats = Path(f"/proc/{self.broker.pid}/task").glob("*/schedstat")
+        return sum(int(each.read_text().split()[0]) for each in stats) / 1e9
+
     def connect(self, path: Path, uid: int | None = None) -> Peer:
         peer = Peer(path, uid)
         self.peers.append(peer)

@@ -32,9 +32,9 @@ def test_other_markup_stays_as_it_is() -> None:
 
 
 def test_a_hostile_body_is_escaped_in_linear_time() -> None:
-    begin = time.monotonic()
+    begin = time.process_time()
     mail.block(MAIL | {"body": "<" * wire.BODY_MAX})
-    assert time.monotonic() - begin < 1
+    assert time.process_time() - begin < 1
 
 
 def test_attributes_are_escaped() -> None:

