@@ -47,7 +47,7 @@ def steps(path: Path) -> int:
     message = (10_000, "ada", "bob", "2026-11-22T10:00:00.000Z", "hello", None, None, "queued", 0)
     db.execute(f"insert into hive.message values ({', '.join('?' * len(message))})", message)  # noqa: S608
     lists = "delivered turns requests questions runs starts denied points egress wild".split()
-    given: dict[str, object] = dict.fromkeys(lists, "[]") | {"touched": "[10000]"}
+    given: dict[str, object] = {**dict.fromkeys(lists, "[]"), "touched": "[10000]"}
     given |= {"read_to": None, "now": 0, "catch_up": False}
     counted: list[None] = []
     db.set_progress_handler(lambda: counted.append(None), 100)
