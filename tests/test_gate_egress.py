@@ -360,3 +360,18 @@ def test_who_asks_again_and_again_waits_for_it() -> None:
 
     at_once, then = asyncio.run(ask())
     assert at_once < 0.05 < 0.09 < then
+
+
+def test_who_connects_again_and_again_is_turned_away() -> None:
+    async def knock() -> tuple[list[bool], bool, bool]:
+        pace, loop = Pace(rate=50, burst=10), asyncio.get_running_loop()
+        let_in = [pace.is_due() for _ in range(30)]
+        during = pace.is_calm()
+        end = loop.time() + 0.15
+        while loop.time() < end:
+            await asyncio.sleep(0.01)
+        return let_in, during, pace.is_calm() and pace.is_due()
+
+    let_in, during, after = asyncio.run(knock())
+    assert let_in == sorted(let_in, reverse=True) and 10 <= sum(let_in) < 20
+    assert (during, after) == (False, True)

@@ -11,6 +11,7 @@ from hyperhive.gate.egress import Target
 from hyperhive.problem import Problem
 
 CONNECTIONS = 64
+LOOKED_MAX = 16  # events: a millisecond
 LOOKUPS = 4  # of names at once, which take a thread each
 HOUR = 3600.0
 IDLE = 300.0
@@ -36,6 +37,17 @@ class Pace:
         self.next = max(self.next, now - self.burst / self.rate) + 1 / self.rate
         await asyncio.sleep(max(0.0, self.next - now))
 
+    def is_due(self) -> bool:
+        """Where nobody waits."""
+        now = asyncio.get_running_loop().time()
+        if self.next > now:
+            return False
+        self.next = max(self.next, now - self.burst / self.rate) + 1 / self.rate
+        return True
+
+    def is_calm(self) -> bool:
+        return self.next <= asyncio.get_running_loop().time() - self.burst / self.rate / 2
+
 
 @dataclass
 class Account:
@@ -45,12 +57,24 @@ class Account:
     hour: float = -math.inf  # when the one began whose bytes are counted
     bytes: int = 0
     lookups: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOOKUPS))
-    to_model: Pace = field(default_factory=lambda: Pace(100, 1000))
+    arrivals: Pace = field(default_factory=lambda: Pace(100, 1000))
+    requests: Pace = field(default_factory=lambda: Pace(100, 1000))
     elsewhere: Pace = field(default_factory=lambda: Pace(20, 500))
+    looked: int = 0  # events of its connections, since it left the loop to others
+    resting: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def rest(self) -> None:
+        """All cages share one loop: of what an agent sends at once, only so much is looked at in a round of
+        it, by however many connections it comes."""
+        self.looked += 1
+        if self.looked >= LOOKED_MAX:
+            async with self.resting:
+                await asyncio.sleep(0)
+                self.looked = 0
 
     def closed(self) -> None:
         self.connections -= 1
-        if self.refused and self.connections < CONNECTIONS / 2:
+        if self.refused and self.connections < CONNECTIONS / 2 and self.arrivals.is_calm():
             text, more = f"{self.agent}: {self.refused} connections were refused in all", self.refused - 1
             self.refused = 0
             if more:  # than the first, which was told at once

@@ -47,8 +47,9 @@ class Gate:
             log.warning("Refused a connection of uid %d: it is in no agent's range", uid)
             writer.close()
             return
+        account = self.accounts.get(agent) or self.accounts.setdefault(agent, Account(agent))
         client = http1.Connection(h11.SERVER, reader, writer, BETWEEN)
-        account = self.accounts.setdefault(agent, Account(agent))
+        client.rest = account.rest
         if self.is_full(account):
             await self.turn_away(client)
             return
@@ -65,11 +66,14 @@ class Gate:
 
     def is_full(self, account: Account) -> bool:
         total = sum(each.connections for each in self.accounts.values())
+        why = f"it has {account.connections}, all have {total}"
         if account.connections < gate_account.CONNECTIONS and total < CONNECTIONS:
-            return False
+            if account.arrivals.is_due():
+                return False
+            why = "it makes too many in a second"
         account.refused += 1
         if account.refused == 1:  # the rest of a flood is counted
-            text = f"Refused a connection of {account.agent}: it has {account.connections}, all have {total}"
+            text = f"Refused a connection of {account.agent}: {why}"
             gate_account.record_denial(account.agent, Denied("connections", text, None))
         return True
 
@@ -87,6 +91,7 @@ async def serve(sock: socket.socket, gate: Gate) -> None:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(LOOKUPS))
     gate.out.watch()
     async with await asyncio.start_unix_server(gate.accept, sock=sock) as server:
+        sock.listen(socket.SOMAXCONN)  # asyncio has let only 100 wait, of all cages together
         notify(f"READY=1\nSTATUS=Passing requests to {gate.model.name}")
         await server.serve_forever()
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import h11
@@ -10,11 +11,17 @@ import h11
 from hyperhive.problem import EX_CONFIG, Problem
 
 HEADERS_MAX = 64 * 1024
+LINES_MAX = 256  # of a head: each takes longer to look at than a kilobyte
+HEAD_READ = 16 * 1024  # at once, as long as there is no whole head: what comes at once is looked at whole
 READ_SIZE = 256 * 1024
 LINGER = 2.0  # seconds
 
 Headers = list[tuple[bytes, bytes]]
 Role = type[h11.CLIENT] | type[h11.SERVER]
+
+
+def ignore(count: int) -> None:
+    pass
 
 
 class Connection:
@@ -30,6 +37,10 @@ class Connection:
         self.writer = writer
         self.head = False  # the last request wants no body
         self.idle = idle  # seconds that the peer may neither send nor take anything
+        self.begun = b""  # a head of which not all is there
+        self.rest: Callable[[], Awaitable[None]] | None = None  # after each event, as many may come at once
+        self.sent: Callable[[int], None] = ignore  # so many bytes
+        self.received: Callable[[int], None] = ignore
 
     async def read(self) -> h11.Event:
         while True:
@@ -37,16 +48,33 @@ class Connection:
             if isinstance(event, h11.Request):
                 self.head = event.method == b"HEAD"
             if isinstance(event, h11.Event):
+                self.begun = b""
+                if self.rest:
+                    await self.rest()
                 return event
             if event is h11.PAUSED:
                 raise h11.RemoteProtocolError("the last exchange is not over")
             if self.http.they_are_waiting_for_100_continue:
                 await self.send(h11.InformationalResponse(status_code=100, headers=[]))
+            between = self.http.their_state in (h11.IDLE, h11.SEND_RESPONSE)
             async with asyncio.timeout(self.idle):
-                self.http.receive_data(await self.reader.read(READ_SIZE))
+                data = await self.reader.read(HEAD_READ if between else READ_SIZE)
+            self.received(len(data))
+            if between:
+                self.check(data)
+            self.http.receive_data(data)
+
+    def check(self, data: bytes) -> None:
+        """A head of many lines, before it is parsed."""
+        self.begun += data
+        end = self.begun.find(b"\r\n\r\n")
+        if self.begun.count(b"\n", 0, end if end >= 0 else None) > LINES_MAX:
+            raise h11.RemoteProtocolError(f"the head has over {LINES_MAX} lines", error_status_hint=431)
 
     async def send(self, *events: h11.Event) -> None:
-        self.writer.write(b"".join(self.http.send(event) or b"" for event in events))
+        data = b"".join(self.http.send(event) or b"" for event in events)
+        self.sent(len(data))
+        self.writer.write(data)
         async with asyncio.timeout(self.idle):
             await self.writer.drain()
 

@@ -73,7 +73,8 @@ def end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
         if name == b"connection"
         for word in value.lower().split(b",")
     }
-    return [(name, value) for name, value in headers if name not in HOP_BY_HOP | named]
+    dropped = HOP_BY_HOP | named - {b"content-length"}  # which is not for the peer to take out
+    return [(name, value) for name, value in headers if name not in dropped]
 
 
 def ambiguous(request: h11.Request) -> bool:
@@ -140,6 +141,7 @@ class Passage:
                 if not isinstance(request, h11.Request):
                     return
                 self.client.idle = WITHIN
+                await self.account.requests.turn()
                 await self.handle(request)
                 if not self.client.next_cycle():
                     return
@@ -159,13 +161,13 @@ class Passage:
             await self.ask_model(request)
 
     async def ask_model(self, request: h11.Request) -> None:
-        await self.account.to_model.turn()
         path = request.target.partition(b"?")[0].decode()
         count = Count(f"{request.method.decode()} {path}", time.monotonic())
         try:
             if not self.leads_to(None):
                 self.hang_up()
                 self.upstream = await gate_upstream.connect(self.model)
+                self.upstream.rest = self.account.rest
             await self.exchange(to_model(request, self.account.agent, self.model), self.model, count)
         except h11.RemoteProtocolError as e:
             count.status = count.status or e.error_status_hint
@@ -225,12 +227,14 @@ class Passage:
                 *await asyncio.open_connection(sock=sock, limit=http1.READ_SIZE // 2),
                 gate_account.IDLE,
             )
+            self.upstream.rest = self.account.rest
+            self.upstream.sent, self.upstream.received = self.way.sent, self.way.received
         assert self.way
         host = to.host if to.port == egress.HTTP_PORT else str(to)
         passed = outgoing(request, path.encode(), host.encode(), REPLACED_ELSEWHERE)
         try:
             async with self.way.limited():
-                await self.exchange(passed, Upstream(str(to), host.encode()), self.way)
+                await self.exchange(passed, Upstream(str(to), host.encode()), None)
         except Problem:
             self.way.end = self.way.end or "failed"
             self.hang_up()
@@ -270,7 +274,7 @@ class Passage:
             HIVE_DURATION_MS=ms,
         )
 
-    async def exchange(self, request: h11.Request, to: Upstream, count: Count | Way) -> None:
+    async def exchange(self, request: h11.Request, to: Upstream, count: Count | None) -> None:
         upstream = self.upstream
         assert upstream
         with gate_upstream.failures(to):
@@ -289,13 +293,14 @@ class Passage:
         if not upstream.next_cycle():
             self.hang_up()
 
-    async def upload(self, upstream: Connection, count: Count | Way) -> None:
+    async def upload(self, upstream: Connection, count: Count | None) -> None:
         """The request's body; then stay to see whether the client goes away before its answer."""
         writable = True
         while not isinstance(event := await self.client.read(), h11.EndOfMessage):
             if not isinstance(event, h11.Data):
                 raise ConnectionResetError("the client went away")
-            count.sent(len(event.data))
+            if count:
+                count.sent(len(event.data))
             writable = writable and await sent(upstream, event)
         if writable:
             await sent(upstream, h11.EndOfMessage())
@@ -304,18 +309,19 @@ class Passage:
             raise ConnectionResetError("the client went away")
         self.client.http.receive_data(early)  # the next request, pipelined; more of it waits in the kernel
 
-    async def download(self, upstream: Connection, to: Upstream, count: Count | Way) -> None:
+    async def download(self, upstream: Connection, to: Upstream, count: Count | None) -> None:
         while True:
             with gate_upstream.failures(to):
                 event = await upstream.read()
             if isinstance(event, h11.Response):
-                if isinstance(count, Count):
+                if count:
                     count.status = event.status_code
                 headers = end_to_end(event.headers)
                 answer = h11.Response(status_code=event.status_code, headers=headers, reason=event.reason)
                 await self.client.send(answer)
             elif isinstance(event, h11.Data):
-                count.received(len(event.data))
+                if count:
+                    count.received(len(event.data))
                 await self.client.send(event)
             elif isinstance(event, h11.EndOfMessage):
                 await self.client.send(h11.EndOfMessage())
