@@ -1,6 +1,10 @@
 """hive-web: what happens to what it is told, how agents' texts are shown, and the interface."""
 
+import http.client
+import json
 import re
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -121,6 +125,39 @@ def test_texts_of_agents_are_shown_as_text(signed: Web) -> None:
     raw = signed.get(f"/api/messages/{number}")
     assert raw.body.isascii() and raw.json["message"]["body"].startswith(HOSTILE)
     ada.close()
+
+
+# charts
+
+
+def test_a_page_of_charts_begins_before_its_figures_are_found(signed: Web) -> None:
+    assert signed.get("/charts?window=1h").status == 200  # what there was to write is written
+    connection = http.client.HTTPConnection("127.0.0.1", signed.port, timeout=20)
+    with closing(sqlite3.connect(signed.hive.state / "db/stats.db", isolation_level=None)) as db:
+        db.execute("begin exclusive")
+        connection.request(
+            "GET", "/charts?window=1h", headers={"Cookie": signed.cookie, "Accept": "text/html"}
+        )
+        answer = connection.getresponse()
+        begun = answer.read1().decode()
+        db.execute("rollback")
+    assert "charts.js" in begun and "charts-found" not in begun
+    rest = answer.read().decode()
+    connection.close()
+    found = json.loads(re.findall('id="charts-found">(.*)</script>', rest)[0])
+    assert found.keys() == {"since", "until", "step", "series"} == signed.get("/api/charts").json.keys()
+    assert "agents_asleep" in {each["key"] for each in found["series"]}
+
+
+def test_a_page_of_charts_says_when_there_are_no_figures(signed: Web) -> None:
+    path = signed.hive.state / "db/stats.db"
+    path.rename(path.with_suffix(".away"))
+    try:
+        assert "The figures cannot be read: cannot read" in signed.get("/charts").text
+    finally:
+        path.with_suffix(".away").rename(path)
+    assert signed.get("/charts?window=2h").status == signed.get("/api/charts?window=2h").status == 400
+    assert signed.get("/agent/nobody/charts").status == 404
 
 
 # the interface

@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -67,14 +67,22 @@ def said_cookie() -> str:
     return f"said-{request.environ['hive.cookie']}"
 
 
-def page(name: str, status: int = 200, **about: Any) -> HTTPResponse:
+def page(name: str, status: int = 200, late: Callable[[], str] | None = None, **about: Any) -> HTTPResponse:
+    """`late` makes what takes long: the page up to there is sent before."""
     said = unquote(request.get_cookie(said_cookie(), ""))[:SAID_MAX]
     session = request.environ.get("hive.session")
     text = pages.render(name, said=said, csrf=session.csrf if session else "", **about)
-    answer = HTTPResponse(text, status, {"Content-Type": "text/html; charset=utf-8"})
+    body = in_parts(text, late) if late else text
+    answer = HTTPResponse(body, status, {"Content-Type": "text/html; charset=utf-8"})
     if said:
         answer.delete_cookie(said_cookie(), path="/")
     return answer
+
+
+def in_parts(text: str, late: Callable[[], str]) -> Iterator[bytes]:
+    before, _, after = text.partition(pages.LATE)
+    yield before.encode()
+    yield late().encode() + after.encode()
 
 
 def back(said: str) -> HTTPResponse:

@@ -4,12 +4,14 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from hyperhive.client import Client
 from hyperhive.ctl import stats
 from hyperhive.problem import Problem
 from hyperhive.stats import series
 from hyperhive.wire import Message
 
 WINDOWS = {"1h": 1, "4h": 4, "24h": 24, "3d": 72, "7d": 168, "30d": 720}  # in hours
+STEPS = {"1h": 60, "4h": 120, "24h": 900, "3d": 3600, "7d": 7200, "30d": 21600}  # in seconds
 USUAL = "24h"
 
 
@@ -62,17 +64,31 @@ def hours(window: str) -> int:
     return WINDOWS[window]
 
 
-def since(window: str) -> str:
-    return (datetime.now(UTC) - timedelta(hours=hours(window))).isoformat()
+def read(broker: Client, agent: str, window: str, *, whole: bool = True) -> Message:
+    """As GET /api/stats answers: the series of an agent or of the hive; `whole`: and those of all agents."""
+    since, step = (datetime.now(UTC) - timedelta(hours=hours(window))).isoformat(), STEPS[window]
+    found = broker.call("stats", since=since, step=step, agent=agent)
+    for chart in HIVE if whole and not agent else []:
+        if chart.agents:
+            asked = {"key": chart.keys[0], "until": found["until"]}
+            of_all = broker.call("stats", since=since, step=step, **asked)["series"]
+            found["series"] += [each for each in of_all if each["agent"]]
+    return found
 
 
 def as_json(charts: list[Chart]) -> str:
     return json.dumps([chart._asdict() for chart in charts])
 
 
-def figures(found: list[Message]) -> list[dict[str, str]]:
+def inert(found: Message) -> str:
+    """As the content of a script element that is no script."""
+    return json.dumps(found, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def figures(found: list[Message], agent: str) -> list[dict[str, str]]:
     """A line of the table for each series in which there is something."""
-    return [line(each) for each in found if each["at"] or each["before"] is not None]
+    own = [each for each in found if each["agent"] == agent]
+    return [line(each) for each in own if each["at"] or each["before"] is not None]
 
 
 def line(each: Message) -> dict[str, str]:

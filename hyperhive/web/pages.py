@@ -14,6 +14,7 @@ from hyperhive.ctl import terminal
 from hyperhive.web import show
 
 FOLDER = Path(__file__).parent / "page"
+LATE = "<!-- late -->"  # where in a page that comes later which answers.page() is given
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".png": "image/png"}
 
 
@@ -45,4 +46,4 @@ def age(at: str) -> str:
 
 
 def render(name: str, **about: Any) -> str:
-    return str(template(name).render(static=static, age=age, show=show, **about))
+    return str(template(name).render(static=static, LATE=LATE, age=age, show=show, **about))

@@ -30,6 +30,7 @@ AGENT = api.Field("text", "only of this agent", optional=True)
 BEFORE = api.Field("number", "only what is older than this number", optional=True)
 SINCE = api.Field("text", "from when on, in ISO 8601", optional=True)
 WINDOW = {"window": api.Field("text", f"how far back: {', '.join(web_charts.WINDOWS)}", optional=True)}
+CHARTS = WINDOW | {"agent": AGENT}
 LIMIT = api.Field("number", "at most so many, 50 by default", optional=True)
 EVENTS_BEFORE = api.Field("number", "only events older than this one of a turn", optional=True)
 PAGED = {"before": BEFORE, "limit": LIMIT}
@@ -167,6 +168,7 @@ class Routes:
         get("/metrics", self.metrics, "What Prometheus reads: OpenMetrics.", metrics=True)
         get("/api/state", self.api_state, "All that the page shows, as of one moment.")
         get("/api/stream", self.api_stream, "Events as they happen (text/event-stream).")
+        get("/api/charts", self.api_charts, "The series that are drawn, as of one moment.", query=CHARTS)
         get("/api/agents/<agent>", self.api_agent, "An agent, its last runs, turns and mail.")
         get("/api/requests/<number:int>", self.api_request, "A request, and what it grants.")
         get("/api/requests/<number:int>/diff", self.api_diff, "What a request changes.")
@@ -209,13 +211,23 @@ class Routes:
 
     def charts(self, agent: str = "") -> HTTPResponse:
         window = request.query.getunicode("window") or web_charts.USUAL
-        since = web_charts.since(window)
-        with self.pool.take() as broker:
-            if agent:
-                broker.call("show", agent=agent)  # refuses a name that nobody has
-            found = broker.call("stats", since=since, agent=agent)["series"]
-        figures = web_charts.figures(found)
-        return page("chart_page.tpl", state=self.state.look(), of=agent, window=window, figures=figures)
+        web_charts.hours(window)  # refuses one that there is not
+        if agent:
+            self.pool.call("show", agent=agent)  # refuses a name that nobody has
+        opened = "text/html" in web_guard.header("Accept")  # by a browser; page.js wants only the table
+        late = functools.partial(self.late_charts, agent, window, whole=opened)
+        return page("chart_page.tpl", state=self.state.look(), of=agent, window=window, late=late)
+
+    def late_charts(self, agent: str, window: str, *, whole: bool) -> str:
+        """While this is looked for, a browser loads what draws it."""
+        try:
+            with self.pool.take() as broker:
+                found = web_charts.read(broker, agent, window, whole=whole)
+        except Problem as e:
+            return pages.render("chart_found.tpl", wrong=str(e))
+        figures = web_charts.figures(found["series"], agent)
+        about = {"window": window, "figures": figures, "found": found if whole else None}
+        return pages.render("chart_found.tpl", **about)
 
     def explore(self, question: str) -> HTTPResponse:
         place, asked = self.guard.explore(), urlencode(query({"agent": AGENT, "since": SINCE}))
@@ -242,7 +254,7 @@ class Routes:
         kind = next((kind for end, kind in pages.TYPES.items() if name.endswith(end)), None)
         if not kind or "/" in name or not (pages.FOLDER / name).is_file():
             raise Problem("not-found", "there is no such file")
-        age = YEAR if request.query_string else 0  # see web_pages.static()
+        age = YEAR if request.query_string else 0  # see pages.static()
         cached = {"Cache-Control": f"public, max-age={age}"}
         return static_file(name, str(pages.FOLDER), mimetype=kind, headers=cached)
 
@@ -283,6 +295,11 @@ class Routes:
         # a proxy would keep it back (nginx)
         headers = {"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
         return HTTPResponse(events, 200, headers)
+
+    def api_charts(self) -> HTTPResponse:
+        asked = {"agent": "", "window": web_charts.USUAL} | query(CHARTS)
+        with self.pool.take() as broker:
+            return as_json(web_charts.read(broker, asked["agent"], asked["window"]))
 
     def api_agent(self, agent: str) -> HTTPResponse:
         return as_json(self.pool.call("show", agent=agent))

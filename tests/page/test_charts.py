@@ -54,17 +54,26 @@ def test_an_agents_page_fetches_its_charts_when_one_gets_there(busy: Site) -> No
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     live(page)
-    assert not any("uPlot" in url or "/api/stats" in url for url in asked)
+    assert not any("uPlot" in url or "/api/charts" in url for url in asked)
     page.locator("#charts").scroll_into_view_if_needed()
     assert {"Time of a turn", "Calls by tool", "Cost", "Size of the notes"} <= {*titles(drawn(page))}
     assert any("uPlot" in url for url in asked)
+
+
+def test_a_page_of_charts_comes_with_what_it_draws(busy: Site) -> None:
+    page = drawn(busy.open(ADA))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{busy.web.origin}/charts?window=7d")
+    assert {"Turns by agent", "Agents awake and asleep"} <= {*titles(drawn(page))}
+    assert [url for url in asked if "/api/" in url and "/api/stream" not in url] == []
 
 
 def test_in_each_window_all_charts_have_one_axis_and_gaps(busy: Site) -> None:
     page = drawn(busy.open(ADA))
     for window, hours in reversed(charts.WINDOWS.items()):
         page.get_by_role("link", name=window, exact=True).click()
-        expect(page.locator("#charts-at")).to_have_attribute("data-shown", str(hours))
+        expect(page.locator("#charts-at")).to_have_attribute("data-shown", window)
         expect(page.locator("[aria-current]")).to_have_text(window)
         assert page.url.endswith(f"window={window}")
         one_axis(page, hours)

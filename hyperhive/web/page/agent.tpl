@@ -8,7 +8,7 @@
 % include("turns.tpl")
 % include("denials.tpl")
 % include("way_out.tpl")
-% include("charts.tpl", of=name, figures=None, window=show.WINDOW)
+% include("charts.tpl", of=name, whole=False, window=show.WINDOW)
 % include("agent_ends.tpl")
 <section id="mail" aria-labelledby="mail-title">
 % include("heading.tpl", id="mail", leet="M41L", plain=f"Mail of {name}")

@@ -9,4 +9,4 @@
 % end
 % end
 </p>
-% include("charts.tpl")
+% include("charts.tpl", whole=True)

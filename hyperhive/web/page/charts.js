@@ -8,14 +8,15 @@ const DASH = [6, 4];
 const SYNC = "hive";
 const ONE = { crashes: "crash" };
 const NICE_MS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 15e3, 3e4, 6e4, 12e4, 3e5, 6e5, 18e5, 36e5, 72e5, 144e5, 216e5, 432e5, 864e5, 1728e5, 6048e5];
-const STEPS = { 1: 60, 4: 120, 24: 900, 72: 3600, 168: 7200, 720: 21600 }; // seconds, by the window's hours
-const LATER = { 1: 3000, 4: 3000 }; // milliseconds from one drawing to the next as things happen, of short windows;
+const LATER = { "1h": 3000, "4h": 3000 }; // milliseconds from one drawing to the next as things happen, of short windows;
 const LATEST = 15000; // and of long ones
 
 const place = document.querySelector("#charts-at");
+const { agent } = place.dataset; // "" of the hive
+const charts = JSON.parse(place.dataset.charts);
 const whole = place.hasAttribute("data-whole"); // a page of charts
 const plots = new Map(); // by title: what is drawn, and of what
-let hours = 0;
+let wanted = ""; // the window
 let drawnAt = 0;
 let due = null;
 let seen = false;
@@ -97,11 +98,11 @@ function together(found, grid, step, label) {
   return kept.map((each) => ({ ...each, bars: true }));
 }
 
-function linesOf(chart, answer, byKey) {
+function linesOf(chart, answer) {
   const { grid, step } = answer;
-  const series = (chart.agents ? byKey.get(chart.keys[0]).series.filter((each) => each.agent)
-    : answer.series.filter((each) => chart.keys.some((key) => matches(each.key, key))));
-  const found = series.filter((each) => each.at.length || (each.before !== null && each.kind === "last"));
+  const found = answer.series
+    .filter((each) => (chart.agents ? each.agent : each.agent === agent) && chart.keys.some((key) => matches(each.key, key)))
+    .filter((each) => each.at.length || (each.before !== null && each.kind === "last"));
   if (!found.length) return [];
   let lines;
   if (chart.agents) lines = together(found, grid, step, (each) => each.agent);
@@ -217,30 +218,33 @@ function row(kind, texts) {
 
 // ---- asking
 
-async function ask(query) {
-  const answer = await fetch(`/api/stats?${new URLSearchParams(query)}`, { headers: { Accept: "application/json" } });
+// A page of charts ends with what it begins to draw.
+async function given() {
+  if (document.readyState === "loading") await new Promise((done) => { document.addEventListener("DOMContentLoaded", done); });
+  const found = document.querySelector("#charts-found");
+  found?.remove();
+  return found && JSON.parse(found.textContent);
+}
+
+async function asked() {
+  const had = whole && await given();
+  if (had) return had;
+  const answer = await fetch(`/api/charts?${new URLSearchParams({ agent, window: wanted })}`, { headers: { Accept: "application/json" } });
   const about = await answer.json();
   if (!answer.ok) throw new Error(about.message);
   return about;
 }
 
-// The series of this page, and those of all agents.
-async function asked() {
-  const charts = JSON.parse(place.dataset.charts);
-  const since = new Date(Date.now() - hours * 3600000).toISOString();
-  const keys = [...new Set(charts.filter((chart) => chart.agents).map((chart) => chart.keys[0]))];
-  const window = { since, step: STEPS[hours] };
-  const agent = place.dataset.agent ? { agent: place.dataset.agent } : {};
-  const [answer, ...others] = await Promise.all([ask({ ...window, ...agent }), ...keys.map((key) => ask({ ...window, key }))]);
-  answer.grid = [];
-  const end = Date.parse(answer.until) / 1000;
-  for (let at = Date.parse(answer.since) / 1000; at < end; at += answer.step) answer.grid.push(at);
-  answer.grid.push(end); // up to which the last step reaches
-  return { charts, answer, byKey: new Map(keys.map((key, n) => [key, others[n]])) };
+function gridOf({ since, until, step }) {
+  const grid = [];
+  const end = Date.parse(until) / 1000;
+  for (let at = Date.parse(since) / 1000; at < end; at += step) grid.push(at);
+  return [...grid, end]; // up to which the last step reaches
 }
 
-function drawAll({ charts, answer, byKey }) {
-  const drawn = charts.map((chart) => [chart, linesOf(chart, answer, byKey)]);
+function drawAll(found) {
+  const answer = { ...found, grid: gridOf(found) };
+  const drawn = charts.map((chart) => [chart, linesOf(chart, answer)]);
   for (const [n, [chart, lines]] of drawn.entries()) {
     if (!lines.length) drop(chart);
     else if (!plots.has(chart.title)) plots.set(chart.title, { figure: frame(chart, n) });
@@ -266,30 +270,31 @@ function tell(text) {
 async function look(ready = []) {
   clearTimeout(due);
   due = null;
-  const wanted = hours;
+  const asking = wanted;
   try {
-    const [about] = await Promise.all([asked(), ...ready]);
-    if (wanted === hours) drawAll(about);
+    const [found] = await Promise.all([asked(), ...ready]);
+    if (asking === wanted) drawAll(found);
   } catch (wrong) {
     tell(`The charts cannot be drawn: ${wrong.message}`);
   }
   await new Promise(requestAnimationFrame);
+  await new Promise((done) => { setTimeout(done); }); // the frame with them has been made
   drawnAt = Date.now();
-  Object.assign(place.dataset, { shown: wanted, drawn: Math.round(performance.now()) }); // for tests, and the bench
+  Object.assign(place.dataset, { shown: asking, drawn: Math.round(performance.now()) }); // for tests, and the bench
 }
 
 // What happens is drawn, too, but not each single thing.
 function later() {
   if (due || !seen || document.hidden) return;
-  due = setTimeout(look, Math.max(0, drawnAt + (LATER[hours] ?? LATEST) - Date.now()));
+  due = setTimeout(look, Math.max(0, drawnAt + (LATER[wanted] ?? LATEST) - Date.now()));
 }
 
 // ---- begin
 
 function choose(link) {
-  for (const each of place.querySelectorAll("[data-hours]")) each.toggleAttribute("aria-current", each === link);
+  for (const each of place.querySelectorAll("[data-window]")) each.toggleAttribute("aria-current", each === link);
   link.setAttribute("aria-current", "true");
-  hours = Number(link.dataset.hours);
+  wanted = link.dataset.window;
 }
 
 function load(path) {
@@ -303,7 +308,7 @@ function load(path) {
 
 async function begin() {
   seen = true;
-  await look(window.uPlot ? [] : place.dataset.parts.split(" ").map(load));
+  await look(place.dataset.parts.trim().split(" ").map(load));
   new ResizeObserver(() => {
     const width = place.querySelector(".plot")?.clientWidth;
     for (const { plot } of plots.values()) if (plot.width !== width) plot.setSize({ width, height: HEIGHT });
@@ -313,7 +318,7 @@ async function begin() {
 place.plots = plots; // for tests
 choose(place.querySelector("[aria-current]"));
 place.addEventListener("click", (event) => {
-  const link = event.target.closest("[data-hours]");
+  const link = event.target.closest("[data-window]");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
   choose(link);

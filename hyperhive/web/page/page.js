@@ -414,7 +414,7 @@ document.addEventListener("click", inline);
 if (document.body.dataset.last) {
   if (one("#composer")) compose();
   if (one("#filter")) watchFilter(one("#filter"));
-  ask();
+  requestIdleCallback(ask); // what is permitted is another process's to say, for which this one would stand still
   times();
   listen(document.body.dataset.last);
   setInterval(() => document.hidden || refresh(), ANEW);
