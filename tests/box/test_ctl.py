@@ -46,6 +46,7 @@ def state(run: Run, name: str) -> str:
 
 
 def test_who_is_paused(eve: Crew, run: Run) -> None:
+    run("systemctl", "stop", "hive-agent@eve.service")  # if it is awake
     assert state(run, "eve") == "asleep"
     run("systemctl", "stop", "hive-agent@eve.socket")
     assert state(run, "eve") == "paused"
