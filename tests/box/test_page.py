@@ -55,6 +55,7 @@ def test_a_running_turn_is_cancelled(crew: Crew, watch: Watch, page: Page) -> No
 
 def test_a_model_is_queued_then_active_and_really_used(crew: Crew, watch: Watch, page: Page) -> None:
     crew.rules(DONE)
+    watch.until("done", id=crew.send("ada", "go on"))  # with no other model than its own
     model = page.locator("#model")
     say(page, "/model opus")
     expect(model).to_contain_text("opus queued: takes effect with the next turn")
