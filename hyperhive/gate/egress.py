@@ -22,6 +22,7 @@ REFUSALS = {
     "allow": "it is not in [egress] allow",
     "address": "an address of it is not of the internet",
     "bytes": "the bytes of that hour were used up",
+    "provider": "it would have had the model's provider go there",
     "connections": "it had too many connections at once",
 }
 

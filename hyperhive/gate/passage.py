@@ -5,7 +5,7 @@ import json
 import re
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import h11
 
@@ -14,6 +14,7 @@ from hyperhive.gate import account as gate_account
 from hyperhive.gate import egress, http1
 from hyperhive.gate import upstream as gate_upstream
 from hyperhive.gate.account import Account, Denied, Way
+from hyperhive.gate.doors import Doors
 from hyperhive.gate.egress import Target
 from hyperhive.gate.http1 import Connection, Headers
 from hyperhive.gate.pipe import Tunnel
@@ -56,9 +57,11 @@ class Count:
     status: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    doors: Doors = field(default_factory=Doors)
 
-    def sent(self, count: int) -> None:
-        self.bytes_in += count
+    def sent(self, data: bytes) -> None:
+        self.doors.look(data)
+        self.bytes_in += len(data)
         if self.bytes_in > BODY_MAX:
             raise h11.RemoteProtocolError(f"the body is over {BODY_MAX} bytes", error_status_hint=413)
 
@@ -88,6 +91,8 @@ def refusal(request: h11.Request) -> tuple[int, str] | None:
     headers = dict(request.headers)
     if int(headers.get(b"content-length", b"0")) > BODY_MAX:
         return 413, f"the body is over {BODY_MAX} bytes"
+    if b"content-encoding" in headers:
+        return 415, "hive-gate reads what goes to the model: send it without Content-Encoding"
     path = request.target.partition(b"?")[0]
     if not ROUTES.fullmatch(request.method + b" " + path):
         where = f"{request.method.decode()} {request.target[:200].decode('ascii', 'replace')}"
@@ -172,13 +177,23 @@ class Passage:
         except h11.RemoteProtocolError as e:
             count.status = count.status or e.error_status_hint
             raise
+        except Denied as e:
+            self.hang_up()  # in the middle of its body: nobody takes that for a request
+            count.status = e.status
+            await self.account.elsewhere.turn()
+            gate_account.record_denial(self.account.agent, e)
+            await self.refuse_model(e.status, "permission_error", f"hive-gate: {e}")
         except Problem as e:
             self.hang_up()
             count.status = count.status or 502
-            error = {"type": "error", "error": {"type": "api_error", "message": str(e)}}
-            await self.refuse(502, JSON, json.dumps(error))
+            await self.refuse_model(502, "api_error", str(e))
         finally:
             self.record(count)
+
+    async def refuse_model(self, status: int, kind: str, text: str) -> None:
+        """As the Messages interface has it."""
+        error = {"type": "error", "error": {"type": kind, "message": text}}
+        await self.refuse(status, JSON, json.dumps(error))
 
     async def elsewhere(self, request: h11.Request) -> None:
         try:
@@ -300,7 +315,7 @@ class Passage:
             if not isinstance(event, h11.Data):
                 raise ConnectionResetError("the client went away")
             if count:
-                count.sent(len(event.data))
+                count.sent(event.data)
             writable = writable and await sent(upstream, event)
         if writable:
             await sent(upstream, h11.EndOfMessage())

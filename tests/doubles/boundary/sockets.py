@@ -2,6 +2,7 @@
 
 import errno
 import http.client
+import json
 import socket
 import struct
 from pathlib import Path
@@ -88,16 +89,34 @@ def _(tries: Tries) -> None:
     tries("lo", down)
 
 
+def ask_gate(method: str, url: str, body: str | None = None) -> None:
+    relay = http.client.HTTPConnection("127.0.0.1", 3128, timeout=10)
+    relay.request(method, url, body)
+    status = relay.getresponse().status
+    relay.close()
+    if status >= 400:
+        raise PermissionError(errno.EACCES, url)
+
+
+@attempt("the model's provider, asked to fetch a URL (a picture, a page, an MCP server)")
+def _(tries: Tries) -> None:
+    picture = {"type": "image", "source": {"type": "url", "url": "https://example.org/?secret"}}
+    asked: dict[str, dict[str, object]] = {
+        "picture": {"messages": [{"role": "user", "content": [picture]}]},
+        "page": {"tools": [{"type": "web_fetch_20250910", "name": "web_fetch"}]},
+        "server": {"mcp_servers": [{"url": "https://example.org/", "name": "x"}]},
+    }
+    for what, body in asked.items():
+        usual: dict[str, object] = {
+            "model": "sonnet",
+            "max_tokens": 9,
+            "messages": [{"role": "user", "content": "hello"}],
+        }
+        tries(what, ask_gate, "POST", "/v1/messages", json.dumps(usual | body))
+
+
 @attempt("through the gate to the host's loopback, to metadata, to hosts that are not allowed")
 def _(tries: Tries) -> None:
-    def get(url: str) -> None:
-        relay = http.client.HTTPConnection("127.0.0.1", 3128, timeout=10)
-        relay.request("GET", url)
-        status = relay.getresponse().status
-        relay.close()
-        if status >= 400:
-            raise PermissionError(errno.EACCES, url)
-
     page = [f"{host}:{port}" for port in ABOUT["ports"] for host in ("127.0.0.1", "localhost", "[::1]")]
     for host in (*page, "169.254.169.254", "192.0.2.1", "example.org", *ABOUT["addresses"]):
-        tries(host, get, f"http://{host}/")
+        tries(host, ask_gate, "GET", f"http://{host}/")
