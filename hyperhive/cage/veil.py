@@ -6,7 +6,6 @@ nspawn mounts both after all that it is asked to mount over them, so only the fi
 import ctypes
 import errno
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 PROC_FILES = """
@@ -15,12 +14,13 @@ PROC_FILES = """
     vmallocinfo
 """.split()
 PROC_FOLDERS = "acpi asound bus driver fs irq scsi tty".split()
-# What programs look for: processors and memory, huge pages, the loopback interface, control groups.
+# Where what covers the others is made, before it is covered itself: to unmount it could take 30 ms.
+BLANKS = Path("/sys/dev")
+# What programs look for: processors and memory, huge pages, the loopback interface.
 KEPT = {"devices": ("system", "virtual/net"), "class": ("net",), "kernel": ("mm",)}
 
 # <linux/mount.h>
-RDONLY, NOSUID, NODEV, NOEXEC, REMOUNT, BIND, REC, PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
-DETACH = 2
+RDONLY, NOSUID, NODEV, NOEXEC, REMOUNT, BIND, REC = 1, 2, 4, 8, 32, 4096, 16384
 SILENT = NOSUID | NODEV | NOEXEC
 PR_CAPBSET_DROP, PR_CAP_AMBIENT, AMBIENT_CLEAR = 24, 47, 4
 CAPABILITIES_V3 = 0x20080522
@@ -40,33 +40,27 @@ def mount(what: str | Path, where: str | Path, flags: int, kind: str = "", optio
 
 def draw() -> None:
     """For good, for this process and all that it starts."""
-    blanks = Path("/run/veil")
-    blanks.mkdir()
-    mount("tmpfs", blanks, SILENT, "tmpfs", "size=64k,nr_inodes=64,mode=755")
-    mount("", blanks, PRIVATE)  # or what is in it would go from where it is bound to, too, when it goes here
-    (blanks / "file").touch(mode=0o444)
-    (blanks / "folder").mkdir()
+    mount("tmpfs", BLANKS, SILENT, "tmpfs", "size=64k,nr_inodes=64,mode=755")
+    (BLANKS / "file").touch(mode=0o444)
+    (BLANKS / "folder").mkdir()
     for name, inside in KEPT.items():
         for each in inside:
-            (blanks / name / each).mkdir(parents=True)
+            (BLANKS / name / each).mkdir(parents=True)
             if Path("/sys", name, each).is_dir():
-                mount(f"/sys/{name}/{each}", blanks / name / each, BIND | REC)
-    mount("", blanks, REMOUNT | RDONLY | SILENT)
-    for blank, path in covers():
-        mount(blanks / blank, path, BIND | REC)
-    call("umount2", os.fsencode(blanks), DETACH)
-    blanks.rmdir()
+                mount(f"/sys/{name}/{each}", BLANKS / name / each, BIND | REC)
+    mount("", BLANKS, REMOUNT | RDONLY | SILENT)
+    for name in PROC_FILES:
+        cover(f"/proc/{name}", "file")
+    for name in PROC_FOLDERS:
+        cover(f"/proc/{name}", "folder")
+    for path in sorted({*Path("/sys").iterdir()} - {Path("/sys/fs")}, key=lambda path: path == BLANKS):
+        cover(path, path.name if path.name in KEPT else "folder")
     give_up()
 
 
-def covers() -> Iterator[tuple[str, Path]]:
-    for blank, names in (("file", PROC_FILES), ("folder", PROC_FOLDERS)):
-        yield from ((blank, path) for name in names if (path := Path("/proc", name)).exists())
-    yield from (
-        (path.name if path.name in KEPT else "folder", path)
-        for path in Path("/sys").iterdir()
-        if path.name != "fs"
-    )
+def cover(path: str | Path, blank: str) -> None:
+    if os.path.lexists(path):
+        mount(BLANKS / blank, path, BIND | REC)
 
 
 def give_up() -> None:
