@@ -40,15 +40,17 @@ class Crew:
     def call(self, op: str, **fields: Any) -> Event:
         return self.client.call(op, **fields)
 
-    def spawn(self, name: str, *, linger: int = 300, turn_timeout: int = 600, extra: str = "") -> int:
+    def spawn(
+        self, name: str, *, linger: int = 300, turn_timeout: int = 600, extra: str = "", allow: str = ALLOW
+    ) -> int:
         top = f"linger = {linger}\nturn_timeout = {turn_timeout}\n{extra}\n"
-        base: int = self.call("spawn", agent=name, toml=f"{top}[tools]\nallow = {ALLOW}\n")["uid_base"]
+        base: int = self.call("spawn", agent=name, toml=f"{top}[tools]\nallow = {allow}\n")["uid_base"]
         return base
 
-    def spawn_asleep(self, name: str) -> None:
+    def spawn_asleep(self, name: str, allow: str = ALLOW) -> None:
         """One whose next run is not the trial of its birth."""
         watch = self.watch()
-        self.spawn(name)
+        self.spawn(name, allow=allow)
         watch.until("asleep", agent=name)
         watch.connection.close()
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hyperhive.stats.series import ALL
+from hyperhive.store.store import ATTEMPTS_MAX
 from tests.box.changes import ask, propose
 from tests.box.crew import DONE, WAIT, Crew, Event, Watch
 
@@ -46,6 +47,21 @@ status = 400
 type = "invalid_request_error"
 message = "prompt is too long: 9 tokens > 8 maximum"
 """
+POISON = """
+text = "poison"
+[rule.error]
+status = 400
+type = "invalid_request_error"
+message = "what is that"
+"""
+MAKE = """
+text = "make"
+[[rule.steps]]
+call = [{ name = "Bash", input = { command = "make --version", description = "Look" } }]
+[[rule.steps]]
+say = "I may not"
+"""
+MAY = '["Bash(printf *)", "Bash(sleep *)"]'
 TEXT = f"text = 'note more'\n[[rule.steps]]\n{NOTE}\n[[rule.steps]]\nsay = 'noted'"
 SHORT, LONG = (
     10,
@@ -103,6 +119,15 @@ def fails(crew: Crew, watch: Watch) -> None:
         until_all(watch, {"event": outcome, "agent": "sue"}, {"event": "done", "id": number})
 
 
+def gives_up(crew: Crew, watch: Watch) -> None:
+    """What it may not run, and mail that no turn does."""
+    crew.rules(MAKE, POISON)
+    crew.send("sue", "poison")
+    watch.until("dead", agent="sue")
+    number = crew.send("sue", "make")
+    until_all(watch, {"event": "command_denied", "agent": "sue"}, {"event": "done", "id": number})
+
+
 def is_denied(crew: Crew) -> None:
     propose(crew, "sue", {"agent.toml": 'description = "another"\n'})
     number = ask(crew, "request_apply_commit", agent="sue", commit_ref="HEAD")
@@ -131,7 +156,8 @@ def expected(turns: list[Event]) -> dict[str, tuple[str, Any]]:
     return {
         "turns": ("sum", len(turns)),
         "outcome.ok": ("sum", outcomes["ok"]),
-        **{f"outcome.{how}": ("sum", 1) for how in ("cancelled", "compacted", "crashed")},
+        **{f"outcome.{how}": ("sum", 1) for how in ("cancelled", "compacted")},
+        "outcome.crashed": ("sum", 1 + ATTEMPTS_MAX),
         "turn_ms": ("p95", (SHORT, LONG)),
         "idle_ms": ("p95", (1, LONG)),
         "tool_calls": ("max", 4),  # of the first turn, of which one is Bash's
@@ -146,10 +172,12 @@ def expected(turns: list[Event]) -> dict[str, tuple[str, Any]]:
         "sent.operator": ("sum", 1),
         "received.peer": ("sum", 1),
         "received.manager": ("sum", 1),
-        "received.operator": ("sum", 8),
+        "received.operator": ("sum", 10),
         "inbox_depth": ("max", 2),
         "wake_ms": ("p95", (SHORT, LONG)),
         "crashes": ("sum", 1),
+        "dead": ("sum", 1),
+        "commands_denied": ("sum", 1),
     }
 
 
@@ -161,10 +189,8 @@ HIVE = {
     "agents_awake": ("max", (2, 30)),
     "agents_asleep": ("max", (1, 30)),
 }
-# These take five crashes, rules, and hosts: see test_telemetry.py, test_denials.py, box/test_gate.py.
+# These take hosts: see test_gate.py.
 ELSEWHERE = {
-    "dead",
-    "commands_denied",
     "egress",
     "egress_denied",
     "egress_sent_bytes",
@@ -192,10 +218,11 @@ def compare(found: dict[str, Event], wanted: dict[str, tuple[str, Any]]) -> None
 def test_each_series_of_a_run(crew: Crew) -> None:
     crew.run("systemctl", "reset-failed")
     crew.rules(DONE)
-    crew.spawn_asleep("sue")
+    crew.spawn_asleep("sue", MAY)
     watch, since = crew.watch(), datetime.now(UTC).isoformat()
     works(crew, watch)
     fails(crew, watch)
+    gives_up(crew, watch)
     is_denied(crew)
     watch.connection.close()
     wanted, sue = expected(records(crew)), read(crew, since, "sue")
