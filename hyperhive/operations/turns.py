@@ -25,6 +25,7 @@ OUTCOMES = (
     "ok compacted cancelled prompt-too-long rate-limited auth-failed refused timed-out crashed".split()
 )
 EVENT_KINDS = ("text", "thinking", "tool", "result", "error", "status")
+PATIENCE = 0.002  # seconds that the end of a turn waits to share the commit of mail, which else waits for it
 EVENTS_BATCH = 64
 EVENT_TEXT_MAX = 8 * 1024
 
@@ -62,7 +63,7 @@ async def turn(broker: Broker, connection: Connection, message: wire.Message) ->
             mail.append(broker.tell_manager(event))
         return mail, done, stopped, models.used(broker.store, agent.name, record["model"], asked, outcome)
 
-    mail, done, stopped, switched = await broker.writer.do(change)
+    mail, done, stopped, switched = await broker.writer.do(change, patience=PATIENCE)
     drain.settle(agent)
     broker.publish("turn", **record)
     for row in done:

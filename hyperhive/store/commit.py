@@ -58,12 +58,19 @@ class Writer:
         self.changes: list[tuple[Change, Outcome[Any]]] = []
         self.wanted = False
 
-    def do(self, change: Callable[[], T]) -> Outcome[T]:
-        """The result of change(), once it is on disk."""
+    def do(self, change: Callable[[], T], *, patience: float = 0) -> Outcome[T]:
+        """The result of change(), once it is on disk. For so many seconds it waits for others to go with."""
         outcome: Outcome[T] = Outcome()
         self.changes.append((change, outcome))
-        self.want()
+        if patience:
+            asyncio.get_running_loop().call_later(patience, self.over_due)
+        else:
+            self.want()
         return outcome
+
+    def over_due(self) -> None:
+        if self.changes:
+            self.want()
 
     def want(self) -> None:
         if not self.wanted:
