@@ -94,3 +94,13 @@ def test_the_target_starts_and_stops_the_whole(crew: Crew) -> None:
     assert listed == ""
     crew.run("systemctl", "start", "hyperhive.target")
     assert crew.bash("ada", "echo again") == "again"
+
+
+def test_the_broker_goes_before_agents_and_analysts(crew: Crew) -> None:
+    """Where cgroups have a share of the processors by weight, that decides; else sessions have theirs."""
+    crew.run("systemctl", "start", "hive-explore.service")
+    for unit, nice in (("hive-broker", -10), ("hive-explore", 10)):
+        about = f"cd /proc/$(systemctl show --value --property=MainPID {unit}.service)"
+        assert int(crew.run("sh", "-c", f"{about} && cut -d' ' -f19 stat").stdout) == nice
+        group = crew.run("sh", "-c", f"{about} && [ ! -e autogroup ] || cat autogroup").stdout
+        assert group == "" or group.split()[-1] == str(nice)
