@@ -31,7 +31,7 @@ def run(folder: Path, turns: int = TURNS, metadata: Path = METADATA) -> list[Fig
         path = Path(place) / "stats.db"
         until = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         made.make(path, seed=1, agents=20, days=30, turns=turns, until=until)
-        found = [*windows(path, until), questions(path, metadata), *explore.run(Path(place), path)]
+        found = [*windows(path, until), questions(path, metadata), explore.run(Path(place), path)]
         path.rename(folder / MADE)
         return found
 
