@@ -207,13 +207,14 @@ def test_a_code_signs_in_once(signed: Web) -> None:
     assert (begun.status, begun.headers["location"]) == (303, "/")
     attributes = {part.strip().lower() for part in begun.headers["set-cookie"].split(";")[1:]}
     assert {"httponly", "samesite=strict", "path=/"} <= attributes
-    second = signed.post("/sign-in", {"code": code})
+    second = signed.ask("POST", "/sign-in", f"code={code}".encode(), FORM | {"Cookie": None})
     assert second.status == 403 and "hivectl url" in second.text
 
 
 def test_wrong_codes_are_slowed_down(tmp_path_factory: pytest.TempPathFactory) -> None:
     with hive(tmp_path_factory.mktemp("codes")) as here, webs.web(here) as it:
-        tried = [it.post("/sign-in", {"code": f"wrong{n}"}).status for n in range(12)]
+        stranger = FORM | {"Cookie": None}
+        tried = [it.ask("POST", "/sign-in", f"code=wrong{n}".encode(), stranger).status for n in range(12)]
         assert tried == [403] * 10 + [429] * 2
         assert it.post("/sign-in", {"code": it.code()}).status == 429
         assert it.get("/").status == 200  # who is in stays in

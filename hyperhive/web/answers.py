@@ -2,15 +2,19 @@
 
 import functools
 import json
+import logging
+import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 from bottle import HTTPError, HTTPResponse, request
 
 from hyperhive.problem import Problem
 from hyperhive.web import guard, pages
 from hyperhive.wire import Message
+
+log = logging.getLogger(__name__)
 
 # What is not here is the request's own fault: 400.
 STATUS = {
@@ -101,17 +105,52 @@ def problem(wrong: Problem) -> HTTPResponse:
     status = STATUS.get(wrong.code, 400)
     if wants_json():
         hint = {"hint": wrong.hint} if wrong.hint else {}
-        return as_json({"error": wrong.code, "message": str(wrong)} | hint, status)
-    return page(
-        "message.tpl",
-        status,
-        title=TITLES.get(status, "That did not work"),
-        text=str(wrong),
-        hint=wrong.hint,
-    )
+        answer = as_json({"error": wrong.code, "message": str(wrong)} | hint, status)
+    elif wrong.code == "signed-out":
+        answer = sign_in(status, "Sign in", NO_COOKIE if comes_from_sign_in() else str(wrong))
+    else:
+        answer = told(wrong, status)
+    return later(answer)
 
 
-TITLES = {401: "Sign in", 403: "Not allowed", 404: "Not found", 503: "Try again"}
+def told(wrong: Problem, status: int) -> HTTPResponse:
+    """In a page."""
+    title, hint = TITLES.get(wrong.code, TITLES.get(status, "That did not work")), wrong.hint
+    again = status == 503 and request.method == "GET"
+    if wrong.code == "unreachable":
+        hint = f"Is it running? systemctl status hive-broker{'' if again else f'. {UNKNOWN}'}"
+    answer = page("message.tpl", status, title=title, text=str(wrong), hint=hint, again=again)
+    if again:
+        answer.set_header("Refresh", str(AGAIN))
+    return answer
+
+
+def sign_in(status: int = 200, title: str = "Sign in", text: str = "", code: str = "") -> HTTPResponse:
+    return later(page("sign_in.tpl", status, title=title, text=text, code=code))
+
+
+def later(answer: HTTPResponse) -> HTTPResponse:
+    if answer.status_code in WAITS:
+        answer.set_header("Retry-After", str(WAITS[answer.status_code]))
+    return answer
+
+
+def comes_from_sign_in() -> bool:
+    return urlsplit(guard.header("Referer")).path == "/sign-in"
+
+
+AGAIN = 5  # seconds
+WAITS = {429: 60, 503: AGAIN}  # seconds after which it may be otherwise
+TITLES: dict[str | int, str] = {
+    "unreachable": "The broker is away",
+    "failed": "The page failed",
+    403: "Not allowed",
+    404: "Not found",
+    429: "Too many",
+    503: "Try again",
+}
+UNKNOWN = "Look whether it was done before you do it again"
+NO_COOKIE = "the browser has sent no cookie; if you have just signed in, let it keep those of this page"
 
 
 def answered(callback: Callable[..., Any], *, fatal: bool = False) -> Callable[..., Any]:
@@ -132,9 +171,14 @@ def answered(callback: Callable[..., Any], *, fatal: bool = False) -> Callable[.
 def error(wrong: HTTPError) -> HTTPResponse:
     """What Bottle itself has to say."""
     code, text = ROUTING.get(wrong.status_code, ("bad-request", str(wrong.body)))
+    hint = ""
     if wrong.status_code >= 500:
-        code, text = "failed", "hive-web failed; its journal says why: journalctl --unit=hive-web"
-    answer = problem(Problem(code, text))
+        mark = secrets.token_hex(4)
+        # its traceback was printed by Bottle just now
+        log.error("Failure %s: %s %s: %r", mark, request.method, request.path, wrong.exception)
+        code, text = "failed", "that is a fault in hive-web, and was noted in its journal"
+        hint = f"journalctl --unit=hive-web --grep={mark}"
+    answer = problem(Problem(code, text, hint=hint))
     answer.status = wrong.status_code
     return answer
 

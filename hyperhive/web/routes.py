@@ -10,7 +10,7 @@ from bottle import Bottle, HTTPResponse, request, static_file
 from hyperhive import client, names
 from hyperhive.clip import clipped
 from hyperhive.problem import Problem
-from hyperhive.web import api, openapi, pages, show
+from hyperhive.web import answers, api, openapi, pages, show
 from hyperhive.web import charts as web_charts
 from hyperhive.web import guard as web_guard
 from hyperhive.web import metrics as web_metrics
@@ -262,15 +262,31 @@ class Routes:
 
     def sign_in_form(self) -> HTTPResponse:
         """A button, as a preview of the link must not use up its code."""
-        return page("sign_in.tpl", code=request.query.getunicode("code") or "")
+        return answers.sign_in(code=request.query.getunicode("code") or "")
 
     def sign_in(self) -> HTTPResponse:
-        code = request.forms.getunicode("code")
+        code = (request.forms.getunicode("code") or "").strip().rpartition("code=")[2]  # or the whole link
         if not code:
             raise Problem("bad-request", "there is no code", hint="hivectl url prints a link with one")
-        browser = web_guard.header("User-Agent")[:150]
-        self.guard.sign_in(begun := HTTPResponse("", 303, {"Location": "/"}), self.token(code, browser))
+        begun = HTTPResponse("", 303, {"Location": "/"})
+        try:
+            self.guard.sign_in(begun, self.token(code, web_guard.header("User-Agent")[:150]))
+        except Problem as e:
+            status = answers.STATUS.get(e.code)
+            if status in answers.WAITS:
+                return answers.sign_in(status, "Not yet signed in", str(e), code)
+            if e.code != "wrong-code":
+                raise
+            if not self.is_signed_in():
+                return answers.sign_in(403, "This link does not sign in", str(e))
         return begun
+
+    def is_signed_in(self) -> bool:
+        """So that who follows a link again is not sent away."""
+        try:
+            return bool(self.guard.session())
+        except Problem:
+            return False
 
     def token(self, code: str, browser: str) -> str:
         token: str = self.pool.call("sign_in", code=code, agent=browser)["token"]

@@ -22,6 +22,9 @@ def test_a_link_signs_in_once(site: Site) -> None:
     again = site.open(f"/sign-in?code={code}", signed_in=False)
     again.get_by_role("button", name="Sign in").click()
     expect(again.locator("main")).to_contain_text("This link was used already")
+    again.get_by_label("The link that was printed").fill(f"{site.web.origin}/sign-in?code={site.web.code()}")
+    again.get_by_role("button", name="Sign in").click()
+    expect(again).to_have_title("(6) hyperhive")
     stranger = site.open("/", signed_in=False)
     expect(stranger.locator("main")).to_contain_text("hivectl url")
 
@@ -241,6 +244,18 @@ def test_a_session_that_was_ended_is_told(site: Site) -> None:
     page = live(site.open())
     assert site.operator.ask("sign_out", all=True)["ok"]
     expect(page.locator(LIVE)).to_contain_text("signed out")
+    page.locator("#send textarea").fill("half a sentence")
+    with page.context.expect_page() as opened:
+        page.locator(LIVE).get_by_role("link", name="Sign in").click()
+    other = opened.value
+    other.get_by_label("The link that was printed").fill(site.web.code())
+    other.get_by_role("button", name="Sign in").click()
+    live(other)
+    page.bring_to_front()
+    live(page)
+    expect(page.locator("#send textarea")).to_have_value("half a sentence")
+    page.locator("#send").get_by_role("button", name="Send").click()
+    expect(page.locator("#send output")).to_have_text("Sent to ada.")
 
 
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])

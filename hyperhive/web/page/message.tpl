@@ -5,5 +5,8 @@
 % if hint:
 <p class="calm">{{hint}}</p>
 % end
+% if again:
+<p class="calm">This page tries again by itself.</p>
+% end
 <p><a href="/">The hive</a></p>
 </section>

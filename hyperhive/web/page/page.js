@@ -97,12 +97,15 @@ async function refresh() {
 
 async function again() {
   const answer = await fetch(location.pathname + location.search);
+  const back = signedOut && answer.status !== 401; // in another tab
   signedOut = answer.status === 401;
-  if (signedOut) return lost("You are signed out. A new link: hivectl url");
-  if (!answer.ok) return lost(answer.status === 404 ? "This is no longer there." : "");
+  if (signedOut) return lost("You are signed out.");
+  if (!answer.ok) return lost({ 404: "This is no longer there.", 503: AWAY }[answer.status]);
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const query of ["#main", "#waits"]) renew(one(query), one(query, fresh));
   document.title = fresh.title;
+  one("meta[name=csrf]").content = one("meta[name=csrf]", fresh).content;
+  if (back) listen("");
   times();
   hide();
   notify();
@@ -115,6 +118,7 @@ function times() {
 
 // ---- the stream
 
+const AWAY = "The broker is away: what you see may be old. Trying again …";
 let stream = null;
 let since = "";
 
@@ -122,8 +126,11 @@ const streaming = () => stream && stream.readyState === EventSource.OPEN;
 
 function live(text, bad) {
   const shown = one("#live");
-  if (shown.textContent !== text) shown.textContent = text;
+  if (shown.dataset.text === text) return;
+  shown.dataset.text = shown.textContent = text;
   shown.classList.toggle("lost", bad);
+  // in a tab of its own, so that what was typed here stays
+  if (signedOut) shown.append(" ", element("a", { href: "/sign-in", target: "_blank" }, "Sign in"));
 }
 
 function lost(why = "") {
@@ -140,17 +147,18 @@ function listen(last) {
   };
   stream.onerror = () => {
     lost();
+    refresh(); // which says so if it is because we are signed out
     if (stream.readyState === EventSource.CLOSED) setTimeout(anew, RETRY);
   };
   stream.addEventListener("reload", refresh);
-  stream.addEventListener("away", () => live("The broker is away. Trying again …", true));
+  stream.addEventListener("away", () => lost(AWAY));
   for (const kind of EVENTS) stream.addEventListener(kind, (event) => happened(kind, JSON.parse(event.data)));
 }
 
 // It was refused: the page says whether that is because we are signed out.
 async function anew() {
   await again().catch(() => lost());
-  if (!signedOut) listen("");
+  if (!signedOut && stream.readyState === EventSource.CLOSED) listen("");
 }
 
 function happened(kind, event) {
@@ -181,6 +189,7 @@ async function act(path, fields, said) {
     delete said.dataset.key; // what was answered is done, or left nothing behind
     clearTimeout(slow);
     const hint = about.hint ? ` (${about.hint})` : "";
+    if (answer.status === 401) refresh();
     tell(said, answer.ok ? about.said : `${about.message}${hint}`, !answer.ok ? "wrong" : answer.status === 202 ? "waits" : "");
     return answer.ok ? about : null;
   } catch {
@@ -418,4 +427,5 @@ if (document.body.dataset.last) {
   times();
   listen(document.body.dataset.last);
   setInterval(() => document.hidden || refresh(), ANEW);
+  document.addEventListener("visibilitychange", () => document.hidden || refresh());
 }
