@@ -1,14 +1,18 @@
 """What a peer may send to the broker, and what it must not get away with."""
 
+import itertools
 import os
 import select
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.hive import ROOT, Hive
+from tests.hive import ROOT, Hive, Peer, hive
+
+NUMBERS = itertools.count(1)
 
 BAD = [
     (b"not json", "bad-request"),
@@ -37,14 +41,29 @@ BAD = [
 ]
 
 
+@pytest.fixture(scope="module")
+def steady(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hive]:
+    """One for all that is refused: it is not to be moved by any of it."""
+    with hive(tmp_path_factory.mktemp("steady")) as it:
+        it.add("manager", "bob")
+        yield it
+
+
+@pytest.fixture
+def anew(steady: Hive) -> Peer:
+    """An agent's harness."""
+    name = f"new-{next(NUMBERS)}"
+    steady.add(name)
+    return steady.agent(name)
+
+
 @pytest.mark.parametrize(("line", "code"), BAD, ids=[line[:40].decode(errors="replace") for line, _ in BAD])
-def test_bad_requests_have_a_code_and_the_line_goes_on(here: Hive, line: bytes, code: str) -> None:
-    bob = here.agent("bob")
-    bob.sock.sendall(line + b"\n")
-    answer = bob.read()
+def test_bad_requests_have_a_code_and_the_line_goes_on(anew: Peer, line: bytes, code: str) -> None:
+    anew.sock.sendall(line + b"\n")
+    answer = anew.read()
     assert (answer["ok"], answer["error"]) == (False, code)
     assert answer["message"]
-    assert bob.ask("whoami")["ok"]
+    assert anew.ask("whoami")["ok"]
 
 
 def test_a_million_characters_end_the_connection_only(here: Hive) -> None:
@@ -66,9 +85,9 @@ def test_a_second_harness_is_refused(here: Hive) -> None:
     assert second.ask("hello", role="harness", invocation="0" * 32)["error"] == "busy"
 
 
-@pytest.mark.parametrize("uid", [0, 65534, 1_200_000_000 - 1, 1_200_000_000 + 3 * 65536])
-def test_a_uid_outside_the_range_is_refused(here: Hive, uid: int) -> None:
-    stranger = here.connect(here.socket("bob"), uid)
+@pytest.mark.parametrize("uid", [0, 65534, 1_200_000_000 - 1, 1_200_000_000 + 2 * 65536])
+def test_a_uid_outside_the_range_is_refused(steady: Hive, uid: int) -> None:
+    stranger = steady.connect(steady.socket("bob"), uid)
     assert stranger.read()["error"] == "forbidden"
     assert stranger.read() is None
 
@@ -93,8 +112,8 @@ def test_a_peer_that_never_reads_holds_up_nobody(here: Hive) -> None:
 @pytest.mark.parametrize(
     "name", ["x", "X1", "a_b", "-ab", "ab-", "operator", "all", "system", "../etc", "a" * 33, "ab\n"]
 )
-def test_spawn_refuses_a_bad_name(here: Hive, name: str) -> None:
-    assert here.operator().ask("spawn", agent=name, toml="")["error"] == "bad-name"
+def test_spawn_refuses_a_bad_name(steady: Hive, name: str) -> None:
+    assert steady.operator().ask("spawn", agent=name, toml="")["error"] == "bad-name"
 
 
 def test_spawn_is_queued_for_hive_apply_and_answered_by_it(here: Hive) -> None:
