@@ -5,12 +5,13 @@ import contextlib
 import io
 import os
 import re
+from collections.abc import Iterator
 
 import pytest
 
 from hyperhive.ctl import ctl
 from hyperhive.problem import Problem
-from tests.hive import Hive
+from tests.hive import Hive, hive
 from tests.hivectl import run
 
 NAMES = {"AGENT", "NAME", "TO"}  # as a verb calls an argument that is a name
@@ -67,6 +68,14 @@ HOSTILE = [
 ]
 
 
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hive]:
+    """One for all of them: none leaves a trace."""
+    with hive(tmp_path_factory.mktemp("names")) as it:
+        it.add("manager", "ada", "bob")
+        yield it
+
+
 def verbs() -> dict[str, list[argparse.Action]]:
     """With their arguments, read from the parser: a new one is here by itself."""
     (subparsers,) = (a for a in ctl.parser()._actions if isinstance(a, argparse._SubParsersAction))
@@ -108,7 +117,9 @@ def left(here: Hive) -> list[object]:
     ends = operator.ask("loose_ends")["loose_ends"]
     paths = [*here.folder.parent.iterdir(), *here.folder.rglob("*")]
     files = sorted(str(path) for path in paths if path.suffix not in (".db-wal", ".db-shm", ".db-journal"))
-    return [lists, ends, operator.ask("mail")["messages"], files]
+    found = [lists, ends, operator.ask("mail")["messages"], files]
+    operator.close()
+    return found
 
 
 @pytest.mark.parametrize("verb", VERBS)
