@@ -1,12 +1,14 @@
 """What a command may be, by the lists of tests/rules and in the words of a denial."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import tree_sitter
 import tree_sitter_bash
 
 from hyperhive.rules import grammar, writes
+from hyperhive.rules.plain import plain
 from hyperhive.rules.rules import Denial, judge
 from hyperhive.rules.tree import Simple
 from hyperhive.rules.values import walk
@@ -187,3 +189,63 @@ def test_every_program_that_says_where_it_writes_is_tried() -> None:
     for wanted in ("elsewhere", "within"):
         tried = {word for group, text in WRITES if group == wanted for word in text.split()}
         assert {*writes.CHECKS} - {*writes.PACKERS[3:]} <= tried, wanted
+
+
+ALSO = [*RULES, "Bash(timeout *)"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "git status",
+        "make check",
+        "git log -3 2>/dev/null | head -5 && git show HEAD~1; npm run test unit",
+        "git commit -m 'It is (nearly) done' -m \"so far\"",
+        "curl -sS https://example.org/a/b.git",
+        "git diff main...HEAD --stat 2>&1",
+        "cat link/a within",
+    ],
+)
+def test_a_plain_command_is_left_to_claude_as_well(text: str, tmp_path: Path) -> None:
+    (tmp_path / "within").symlink_to(tmp_path / "a")
+    assert judge(text, ALSO) is None
+    assert plain(text, ALSO, str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "git log $x",
+        "git log `x`",
+        "git log > x",
+        "git log < x",
+        "git log &",
+        "git log\ngit log",
+        "(git log)",
+        "A=1 git log",
+        "/usr/bin/git log",
+        "echo x",
+        "git log && echo x",
+        "make 'check'",
+        "make check x",
+        "makecheck",
+        "ls *.py",
+        "ls {a,b}",
+        "ls ~",
+        "cat /etc/passwd",
+        "cat ../x",
+        "cat a/../../x",
+        "cat .env",
+        "cat a/.git/config",
+        "grep --file=/etc/passwd x",
+        "timeout 5 git log",
+        "find . -name x -exec wc {} +",
+        "find . -name x -exec wc -l -- x",
+        "sed -n 'a\\\nb' x",
+        " && ".join(["git log"] * 11),
+        "cat leads/x",
+    ],
+)
+def test_what_claude_might_read_otherwise_is_not(text: str, tmp_path: Path) -> None:
+    (tmp_path / "leads").symlink_to("/etc")
+    assert not plain(text, ALSO, str(tmp_path))

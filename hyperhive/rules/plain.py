@@ -11,23 +11,27 @@ from hyperhive.rules.wrappers import SHELLS, WRAPPERS
 # rules of its own for these, and nobody is there to be asked.
 PLAIN = r"[\w@%+:,./-]|(?<=[\w-])=|(?<=\w)~[0-9]"
 WORD = rf"(?:{PLAIN}|'[\w@%+=:,./ ()|^$*+?;#!\[\]\\-]*'|\"[\w@%+=:,./ -]*\")+"
-QUIET = r"(?: 2>(?:&1|/dev/null))?"
-COMMAND = rf"[a-z][\w.+-]*(?: {WORD})*{QUIET}"
-LINE = re.compile(rf"{COMMAND}(?: ?(?:&&|\|\||[|;]) ?{COMMAND})*", re.ASCII)
+QUIET = r" 2>(?:&1|/dev/null)"
+COMMAND = rf"[a-z][\w.+-]*(?: {WORD})*"
+PART = rf"{COMMAND}(?:{QUIET})?"
+LINE = re.compile(rf"{PART}(?: ?(?:&&|\|\||[|;]) ?{PART})*", re.ASCII)
 PARTS_MAX = 10
-HARMLESS = re.compile(r"https?://[\w./-]+|2>/dev/null", re.ASCII)
+URL = re.compile(r"https?://[\w./-]+", re.ASCII)
 ELSEWHERE = re.compile(
-    r"(?<![\w.])/|(?<!\w)\.\.|\.\.(?![\w.])|(?<![\w/).])\.(?=[^/ ])|/\.(?=[^/ ])", re.ASCII
+    r"(?<![\w.])/|(?<![\w.])\.\.|\.\.(?![\w.])|(?<![\w/).])\.(?=[^/ ])|/\.(?=[^/ ])", re.ASCII
 )
 RUNS = re.compile(rf"(find\b.* -(exec|ok|delete|fprint|fls)|({'|'.join((*WRAPPERS, *SHELLS))})\b)")
 
 
 def plain(command: str, allow: Sequence[str], cwd: str) -> bool:
     """Each part begins as one of the rules does, letter by letter, and no name in it leads elsewhere."""
-    if not LINE.fullmatch(command) or ELSEWHERE.search(HARMLESS.sub("", command)):
+    if not LINE.fullmatch(command):
         return False
-    parts = re.findall(COMMAND, command, re.ASCII)
-    if len(parts) > PARTS_MAX or not all(begins(re.sub(f"{QUIET}$", "", part), allow) for part in parts):
+    text = re.sub(QUIET, "", command)  # no quoted text can have such a thing in it
+    if ELSEWHERE.search(URL.sub("", text)):
+        return False
+    parts = re.findall(COMMAND, text, re.ASCII)
+    if len(parts) > PARTS_MAX or not all(begins(part, allow) for part in parts):
         return False
     here = os.path.realpath(cwd)
     paths = (os.path.realpath(f"{here}/{word}") for part in parts for word in shlex.split(part))
