@@ -3,11 +3,20 @@
 % if not egress["refused"] and not egress["reached"]:
 <p class="none">It has not tried to go anywhere in the last 7 days.</p>
 % end
+% first, rest = egress["refused"][:5], egress["refused"][5:]
 <ul class="items" id="refused-list">
-% for each in egress["refused"]:
+% for each in first:
 % include("refused.tpl", each=each)
 % end
 </ul>
+% if rest:
+<details id="refused-more"><summary>{{show.counted(len(rest), "more place")}} where it was refused</summary>
+<ul class="items">
+% for each in rest:
+% include("refused.tpl", each=each)
+% end
+</ul></details>
+% end
 % if egress["reached"]:
 <details id="reached"><summary>{{show.counted(len(egress["reached"]), "host")}} reached in the last 7 days</summary>
 <div class="scrolls" tabindex="0"><table class="figures"><thead><tr><th scope="col">Host</th><th scope="col" class="number">Connections</th><th scope="col" class="number">Sent</th><th scope="col" class="number">Received</th>
