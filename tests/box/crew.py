@@ -34,6 +34,7 @@ class Crew:
         self.port = port  # of the page, in the box and out here; Datasette is on the next
         # The box's root as the kernel sees it from here: its sockets are ours to connect to.
         self.root = Path(f"/proc/{pid}/root")
+        self.inside = ["nsenter", f"--target={pid}", "--all", "--"]
         self.client = Client(f"{self.root}/run/hyperhive/operator.sock", patience=20)
         self.rules_file = self.root / "etc/hyperhive/rehearsal.toml"
 
@@ -70,7 +71,10 @@ class Crew:
         return f"{shown['state']} {shown['attempts']}"
 
     def property(self, unit: str, name: str) -> str:
-        return self.run("systemctl", "show", "--value", f"--property={name}", unit).stdout.strip()
+        """Asked often, and so without the unit that `hive-box run` has systemd start for it."""
+        show = ["systemctl", "show", "--value", f"--property={name}", unit]
+        done = subprocess.run([*self.inside, *show], check=True, stdout=subprocess.PIPE, text=True)
+        return done.stdout.strip()
 
     def until_other(self, unit: str, invocation: str) -> None:
         """Until another run of a unit is up."""
