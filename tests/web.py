@@ -181,7 +181,8 @@ def web(hive: Hive, config: str = "", *arguments: str) -> Iterator[Web]:
     (hive.run / "web.sock").unlink(missing_ok=True)
     program = [sys.executable, os.fspath(ROOT / "bin/hive-web"), f"--config={settings}"]
     program += [f"--socket={hive.run}/operator.sock", *arguments]
-    listen = [f"--listen=127.0.0.1:{port}", f"--listen={hive.run}/web.sock"]
+    # in this order: the port is waited for
+    listen = [f"--listen={hive.run}/web.sock", f"--listen=127.0.0.1:{port}"]
     command = ["systemd-socket-activate", *listen, "--setenv=PYTHONPATH", *program]
     with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": os.fspath(ROOT)}) as process:
         try:

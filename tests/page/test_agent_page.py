@@ -139,6 +139,7 @@ def test_a_model_is_queued_and_then_active(site: Site) -> None:
     expect(said).to_have_text("ada is to use opus: queued.")
     expect(model).to_contain_text("opus queued: takes effect with the next turn")
     expect(model).to_contain_text("set by operator")
+    expect(page.locator("#composer label")).to_contain_text("/ for a command")  # however often it is fetched
     site.agents["ada"].ask("progress", number=4, text="thinks", model="opus")
     expect(model).to_contain_text("opus active")
     scene.turn(site.agents["ada"], 4, model="claude-opus", asked="opus")
@@ -185,7 +186,10 @@ def test_commands_are_completed(site: Site) -> None:
     expect(text).to_have_value("/help")
     page.keyboard.press("Enter")
     expect(said).to_contain_text("/new-session")
-    command(page, "/compact")
+    text.press_sequentially("/comp")
+    expect(choices).to_have_count(1)
+    text.press_sequentially("act")
+    page.locator("#composer").get_by_role("button", name="Send").click()  # below the list, which goes away
     expect(said).to_have_text("The session of ada is compacted before its next turn.")
     command(page, "/nonsense")
     expect(said).to_contain_text("There is no command /nonsense")

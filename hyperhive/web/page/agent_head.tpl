@@ -37,7 +37,7 @@
 <form method="post" action="/api/send" id="composer" class="composer" data-composer="{{name}}" data-models="{{show.as_json(models)}}">
 % include("hidden.tpl")
 <input type="hidden" name="to" value="{{name}}">
-<label>Mail to {{name}}<span class="scripted" hidden>, or / for a command; Ctrl+Enter sends</span>
+<label>Mail to {{name}}<span class="scripted" data-keep hidden>, or / for a command; Ctrl+Enter sends</span>
 <textarea name="body" required maxlength="65536" rows="3"></textarea></label>
 <div class="choices-at" data-keep></div>
 <div class="row"><button>Send</button></div><output class="body"></output></form>

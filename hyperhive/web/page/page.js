@@ -395,6 +395,8 @@ function compose() {
   text.setAttribute("aria-autocomplete", "list");
   text.addEventListener("input", () => { delete form.dataset.asked; look(); });
   text.addEventListener("blur", close);
+  // else the list would close under the finger, and the button be elsewhere when it is let go
+  one("button", form).addEventListener("mousedown", (event) => event.preventDefault());
   text.addEventListener("keydown", (event) => {
     const lines = found();
     const move = { ArrowDown: 1, ArrowUp: -1 }[event.key];
