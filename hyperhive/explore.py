@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import uvicorn
 import yaml
-from datasette.app import Datasette
+from datasette.app import Datasette, pm
 from datasette.utils import parse_metadata
 from systemd.daemon import listen_fds, notify
 
@@ -188,11 +188,11 @@ def pages(public: str | None, port: int | None) -> dict[str, str]:
 
 
 def dressed(folder: Path, database: Path) -> Datasette:
+    # with it, it prints what it has in memory for each wrong address
+    pm.get_plugin("datasette.handle_exception").rich = None
     metadata = parse_metadata((folder / "metadata.yaml").read_text())
     stats = metadata["databases"]["stats"]
     stats["tables"]["_sqlite_migrations"] = {"hidden": True}
-    for question in stats["queries"].values():
-        question["hide_sql"] = True  # until it is asked for: the answer comes first
     dashboards = yaml.safe_load((folder / "dashboard.yaml").read_text())
     metadata |= {"plugins": {"datasette-dashboards": dashboards}, "extra_css_urls": ["/hive/hive.css"]}
     return Datasette(

@@ -77,6 +77,9 @@ def test_its_socket_at_the_broker_gives_no_operators_rights(here: Hive) -> None:
 def test_questions_are_answered_with_links(page: Explorer, cookie: str) -> None:
     status, text = page.ask("/stats/who_talks_to_whom?since=2026-01-01", cookie)
     assert status == 200 and '<a class="agent" href="/-/agent/ada">ada</a>' in text
+    assert "<title>Who talks to whom</title>" in text
+    text = page.ask("/stats/failed_turns?agent=ada&since=", cookie)[1]
+    assert "Nothing, with agent ada." in text and 'placeholder="30 days; or a day' in text
     assert page.ask("/-/agent/ada", cookie)[0] == 303
     assert page.headers["Location"] == f"{page.page}/agent/ada"
     assert page.headers["X-Frame-Options"] == "DENY"
@@ -163,7 +166,7 @@ def test_an_analysts_long_question_does_not_hold_up_mail(here: Hive, page: Explo
     held = socket.socket(socket.AF_UNIX)
     held.connect(os.fspath(page.path))
     lines = [
-        f"GET /stats.json?sql={quote(endless)} HTTP/1.1",
+        f"GET /stats?sql={quote(endless)} HTTP/1.1",
         f"Host: {page.host}",
         f"Cookie: {page.cookie}={cookie}",
     ]
@@ -175,7 +178,10 @@ def test_an_analysts_long_question_does_not_hold_up_mail(here: Hive, page: Explo
         began = time.monotonic()
         assert operator.ask("send", to="ada", body="hello")["ok"]
         waited.append(time.monotonic() - began)
-    assert b"400" in held.recv(100)
+    answer = held.recv(65536)
+    while b"</html>" not in answer:
+        answer += held.recv(65536)
+    assert b"400" in answer[:20] and b"That took too long" in answer and b"<textarea" not in answer
     assert max(waited) < SETTINGS["sql_time_limit_ms"] / 2000
     held.close()
 

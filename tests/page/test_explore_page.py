@@ -130,7 +130,7 @@ def test_a_question_is_asked_again_of_one_agent(opened: Open, tmp_path: Path, na
     assert len({*agents.all_inner_texts()}) > 10
     page.get_by_label("agent").fill("ada")
     with page.expect_navigation(url=re.compile("agent=ada")):
-        page.get_by_role("button", name="Run SQL").click()
+        page.get_by_role("button", name="Ask").click()
     assert {*agents.all_inner_texts()} == {"ada"}
     assert page.locator("td.col-journal code").first.inner_text().startswith("journalctl ")
     page.screenshot(path=tmp_path / f"{name}.png")

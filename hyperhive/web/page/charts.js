@@ -6,6 +6,9 @@ const COLOURS = ["#89dceb", "#a6e3a1", "#ffb454", "#cba6f7", "#ff9aae", "#94a6ff
 const OF_OUTCOME = { ok: "#a6e3a1", compacted: "#89dceb", cancelled: "#a9b1d0", crashed: "#ff6b81" };
 const DASH = [6, 4];
 const SYNC = "hive";
+// What is written below the axis of time: from how many seconds between two on; what; more at a new year, day.
+const DAY = "\n{YYYY}-{MM}-{DD}";
+const TIMES = [[86400, "{MM}-{DD}", "\n{YYYY}", null, null, null, null, null, 1], [1, "{HH}:{mm}", DAY, null, DAY, null, null, null, 1]];
 const ONE = { crashes: "crash" };
 const NICE_MS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 15e3, 3e4, 6e4, 12e4, 3e5, 6e5, 18e5, 36e5, 72e5, 144e5, 216e5, 432e5, 864e5, 1728e5, 6048e5];
 const LATER = { "1h": 3000, "4h": 3000 }; // milliseconds from one drawing to the next as things happen, of short windows;
@@ -41,7 +44,7 @@ function onAxis(value, unit) {
 
 function spanOf(seconds) {
   const [name, size] = [["days", 86400], ["hours", 3600], ["minutes", 60], ["seconds", 1]].find(([, each]) => seconds >= each);
-  return seconds === size ? name.slice(0, -1) : `${exact.format(seconds / size)} ${name}`;
+  return seconds === size ? `${name === "hours" ? "an" : "a"} ${name.slice(0, -1)}` : `${exact.format(seconds / size)} ${name}`;
 }
 
 // ---- from what the hive answers to what is drawn
@@ -147,7 +150,7 @@ function options(chart, lines, width) {
     height: HEIGHT,
     cursor: { sync: { key: SYNC }, y: false, drag: { x: false, y: false }, points: { size: 7 } },
     scales: { x: { range: () => plots.get(chart.title).window }, y: { range: (_, low, high) => [0, high || 1] } },
-    axes: [axis, { ...axis, size: 62, space: 24, incrs: unit === "ms" ? NICE_MS : undefined, values: (_, ticks) => ticks.map((tick) => onAxis(tick, unit)) }],
+    axes: [{ ...axis, values: TIMES }, { ...axis, size: 62, space: 24, incrs: unit === "ms" ? NICE_MS : undefined, values: (_, ticks) => ticks.map((tick) => onAxis(tick, unit)) }],
     series: [{ label: "at", value: (plot, _value, _index, n) => (n === null ? "" : new Date(plot.data[0][n] * 1000).toLocaleString()) }, ...series],
   };
 }
@@ -189,7 +192,7 @@ function frame(chart, order) {
 function describe(about, answer) {
   const { figure, chart, lines } = about;
   const units = [...new Set(lines.map((each) => each.unit))].join(", ");
-  figure.querySelector("h3 span").textContent = units + (stacked(lines) && !chart.a_minute ? ` in ${spanOf(answer.step)}` : "");
+  figure.querySelector("h3 span").textContent = units + (stacked(lines) && !chart.a_minute && units !== "ms" ? ` in ${spanOf(answer.step)}` : "");
   const said = lines.map(({ label, values, unit }) => {
     const there = values.filter((value) => value !== null);
     return `${label}: ${inWords(Math.min(...there), unit)} to ${inWords(Math.max(...there), unit)}`;
