@@ -23,7 +23,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
 # what the harness does in a cage, with the uid of one
 RELAY = """
 import os, sys
-from hyperhive.relay import Relay
+from hyperhive.cage.relay import Relay
 os.chdir(sys.argv[1])
 os.setgid(int(sys.argv[2]))
 os.setuid(int(sys.argv[2]))
@@ -34,11 +34,11 @@ relay.run()
 # Answers GET /SIZE with so many bytes, and takes what is put.
 SERVER = """
 import os, socket, sys
-from hyperhive import bench_gate
+from hyperhive.bench import gate
 listener = socket.create_server(("127.0.0.1", 0), backlog=64)
 print(listener.getsockname()[1], flush=True)
 while True:
-    bench_gate.answer(listener.accept()[0])
+    gate.answer(listener.accept()[0])
 """
 
 
