@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from multiprocessing import get_context
 from pathlib import Path
 from urllib.parse import quote
@@ -92,11 +92,10 @@ class Flood:
         with beside(report, self.peers, itertools.count(next(self.numbers)), TURNS, tools):
             time.sleep(SWEEP)  # a load is only one after a while, and no event says so
             yield
-        for peer in self.peers:  # an answer that nobody took
-            peer.sock.setblocking(False)
-            with suppress(BlockingIOError):
-                peer.sock.recv(65536)
-            peer.sock.setblocking(True)
+        for peer in self.peers:
+            peer.sock.sendall(request("whoami", id=2))
+            while b'"id":2' not in peer.read():  # but an answer that nobody took
+                pass
         self.settle()
         if tools:
             self.rates.append((self.points() - before) / (time.perf_counter() - began))
@@ -110,8 +109,8 @@ class Flood:
     def settle(self) -> None:
         """Until every turn has its points."""
         operator = Peer(self.hive.folder / "run/operator.sock")
-        left = "select count(*) from turns"
-        while self.points("select count(*) from stats where key = 'turns'") < self.points(left):
+        turns = self.points("select count(*) from (select distinct agent, ended_at from turns)")
+        while self.points("select count(*) from stats where key = 'turns'") < turns:
             operator.ask(request("metrics"))  # which has a batch written at once
 
 
