@@ -6,7 +6,7 @@ import pytest
 
 from hyperhive import facts
 from tests.box.conftest import ROOT
-from tests.box.crew import Crew
+from tests.box.crew import Crew, Run
 
 PAGE = (ROOT / "man/hyperhive.7.rst").read_text()
 UNITS = sorted(
@@ -104,3 +104,12 @@ def test_the_broker_goes_before_agents_and_analysts(crew: Crew) -> None:
         assert int(crew.run("sh", "-c", f"{about} && cut -d' ' -f19 stat").stdout) == nice
         group = crew.run("sh", "-c", f"{about} && [ ! -e autogroup ] || cat autogroup").stdout
         assert group == "" or group.split()[-1] == str(nice)
+
+
+def test_agents_sockets_do_not_wait_for_what_waits_for_them(run: Run) -> None:
+    """At boot: there, systemd leaves out a unit of a circle, and would leave an agent paused."""
+    show = ("systemctl", "show", "--value")
+    before = run(*show, "--property=Before", "hive-agent@ada.socket").stdout.split()
+    after = run(*show, "--property=After", "hive-renew.service").stdout.split()
+    assert "hyperhive.target" in before and "basic.target" in after
+    assert not {"sockets.target", "basic.target"} & {*before}
