@@ -259,5 +259,7 @@ def test_hivectl_shows_it(here: Hive) -> None:
     assert "turns" in plain and "2 in all" in plain and "█" not in plain
     drawn = on_terminal(here, "stats", "ada", columns=110)
     assert "█" in drawn and "tool.Bash" in drawn
+    narrow = on_terminal(here, "stats", "ada", columns=66)  # the figures come first
+    assert "2 in all" in narrow and "tokens_cache_write" in narrow and not {"█", "…"} & {*narrow}
     assert {each["agent"] for each in load(here, "stats", "ada")["series"]} == {"ada"}
     assert "no agent is called" in run(here, "stats", "eve", status=1).stderr

@@ -10,6 +10,8 @@ from hyperhive.wire import Message
 
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 30  # steps on a line
+BESIDE = 64  # columns of the terminal that the figures take; fewer than FEW are no line
+FEW = 8
 NEWEST = {"last": "now", "sum": "in all", "mean": "mean", "spread": "p50"}
 COLUMNS = [
     Column("SERIES"),
@@ -30,7 +32,8 @@ def add(verb: Verb) -> None:
 
 def stats(args: argparse.Namespace) -> int:
     since = datetime.now(UTC) - timedelta(seconds=args.since)
-    step = steps(args.since)
+    width = room() if terminal.on_terminal() and not args.json else 0
+    step = steps(args.since, width or WIDTH)
     with connect() as client:
         if args.agent is not None:
             client.call("show", agent=args.agent)  # refuses a name that nobody has
@@ -39,9 +42,16 @@ def stats(args: argparse.Namespace) -> int:
     if args.json:
         terminal.print_json(found)
         return 0
-    rows = [line(each, times(found)) for each in series]
-    terminal.print_list(rows, COLUMNS, lambda row: row["cells"], "Nothing happened.", as_json=False)
+    rows = [line(each, times(found), drawn=bool(width)) for each in series]
+    columns = [each for each in COLUMNS if each.title or width]
+    terminal.print_list(rows, columns, lambda row: row["cells"], "Nothing happened.", as_json=False)
     return 0
+
+
+def room() -> int:
+    """For bars: the figures come first."""
+    width = min(WIDTH, terminal.console().width - BESIDE)
+    return width if width >= FEW else 0
 
 
 def times(found: Message) -> range:
@@ -50,19 +60,19 @@ def times(found: Message) -> range:
     return range(first, last, found["step"] * 1000)
 
 
-def steps(seconds: int) -> int:
+def steps(seconds: int, width: int) -> int:
     """The length of one: short windows are read by the second, long ones by the hour."""
-    step = -(-seconds // WIDTH)
+    step = -(-seconds // width)
     return step if seconds <= 86_400 else -(-step // 3600) * 3600
 
 
-def line(series: Message, times: range) -> Message:
+def line(series: Message, times: range, *, drawn: bool) -> Message:
     high = max(series["high"], default=None)
     cells = [
         terminal.line(series["key"]),
         f"{number(summary(series))} {NEWEST[series['kind']]}",
         series["unit"],
-        spark(series, times) if terminal.on_terminal() else "",
+        *([spark(series, times)] if drawn else []),
         number(max(series["max"], default=series["before"] or 0)),
         "-" if high is None else number(high),
     ]

@@ -47,6 +47,9 @@ function spanOf(seconds) {
   return seconds === size ? `${name === "hours" ? "an" : "a"} ${name.slice(0, -1)}` : `${exact.format(seconds / size)} ${name}`;
 }
 
+// As below the axis: Sweden writes it the ISO way.
+const clock = (seconds) => new Date(seconds * 1000).toLocaleString("sv").slice(0, 16);
+
 // ---- from what the hive answers to what is drawn
 
 const named = (key) => key.slice(key.indexOf(".") + 1);
@@ -151,7 +154,7 @@ function options(chart, lines, width) {
     cursor: { sync: { key: SYNC }, y: false, drag: { x: false, y: false }, points: { size: 7 } },
     scales: { x: { range: () => plots.get(chart.title).window }, y: { range: (_, low, high) => [0, high || 1] } },
     axes: [{ ...axis, values: TIMES }, { ...axis, size: 62, space: 24, incrs: unit === "ms" ? NICE_MS : undefined, values: (_, ticks) => ticks.map((tick) => onAxis(tick, unit)) }],
-    series: [{ label: "at", value: (plot, _value, _index, n) => (n === null ? "" : new Date(plot.data[0][n] * 1000).toLocaleString()) }, ...series],
+    series: [{ label: "at", value: (plot, _value, _index, n) => (n === null ? "" : clock(plot.data[0][n])) }, ...series],
   };
 }
 
@@ -208,7 +211,7 @@ function tabulate({ figure, chart, lines, grid }) {
   table.append(made("caption", { class: "away" }, chart.title), row("th", ["at", ...lines.map((each) => each.label)]));
   for (let n = grid.length - 1; n >= 0; n -= 1) {
     if (lines.every((each) => each.values[n] === null)) continue;
-    table.append(row("td", [new Date(grid[n] * 1000).toLocaleString(), ...lines.map((each) => inWords(each.values[n], each.unit))]));
+    table.append(row("td", [clock(grid[n]), ...lines.map((each) => inWords(each.values[n], each.unit))]));
   }
   details.querySelector("div").replaceChildren(table);
 }
