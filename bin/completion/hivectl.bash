@@ -18,6 +18,8 @@ _hivectl() {
         words='status list show top stats spawn draft drafts approvals diff approve deny rollback denials egress allow history destroy kept revive purge doctor send inbox mail ask questions answer remind loose-ends dead model cancel compact new-session backup restore url sessions --help'
     elif [ "$verb $prev" = 'mail --state' ]; then
         words='queued leased done dead dropped'
+    elif [ "$verb $prev" = 'mail --from' ] || [ "$verb $prev" = 'mail --to' ]; then
+        words=$(_hivectl_agents)
     elif [ "$verb $prev" = 'loose-ends --cancel' ]; then
         words='question reminder mail'
     elif [ "$verb $prev" = 'dead --retry' ] || [ "$verb $prev" = 'dead --drop' ]; then
@@ -44,7 +46,7 @@ _hivectl() {
             history) words+=' --limit' ;;
             send) words+=' --reply-to --key' ;;
             inbox) words+=' --all --limit --read --mark-read' ;;
-            mail) words+=' --limit --state --follow' ;;
+            mail) words+=' --limit --before --state --from --to --text --follow' ;;
             ask) words+=' --option --multi --ttl' ;;
             answer) words+=' --other' ;;
             remind) words+=' --in --at' ;;
