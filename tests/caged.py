@@ -89,7 +89,7 @@ class Cage:
         def supervise() -> None:
             while stop not in select.select([self.fifo, stop], [], [])[0]:
                 self.start()
-                self.exited()
+                self.heard_out()
 
         with ThreadPoolExecutor(1) as threads:
             running = threads.submit(supervise)
@@ -99,6 +99,16 @@ class Cage:
                 os.close(end)
                 running.result()
                 os.close(stop)
+
+    def heard_out(self) -> None:
+        """Until it has ended. Some kernels hold ten notices, and who sends the next one waits."""
+        assert self.process
+        ended = os.pidfd_open(self.process.pid)
+        while ended not in (ready := select.select([self.notices.fileno(), ended], [], [], 20)[0]):
+            assert ready, "it neither ends nor says anything"
+            self.notices.recv(4096)
+        os.close(ended)
+        self.exited()
 
     @property
     def pid(self) -> int:
