@@ -99,14 +99,14 @@ def await_end(unit: str, invocation: str, patience: float) -> tuple[End | None, 
             reader.process()
 
 
-def asked_by_manager(agent: str, at: float) -> bool:
-    """Whether hive-control(8) has asked to stop the agent not long before it stopped."""
+def asked_by_manager(agent: str, began: float | None, at: float) -> bool:
+    """Whether hive-control(8) has asked to stop this run of the agent, not long before it stopped."""
     with journal.Reader() as reader:
         reader.add_match(f"MESSAGE_ID={facts.IDS['control']}", "SYSLOG_IDENTIFIER=hive-control")
         reader.add_match(f"HIVE_AGENT={agent}", "HIVE_VERB=stop", "HIVE_VERB=restart")
         reader.seek_realtime(at)
         entry = reader.get_previous()
-        return bool(entry) and at - entry["__REALTIME_TIMESTAMP"].timestamp() < ASKED_BEFORE
+        return bool(entry) and entry["__REALTIME_TIMESTAMP"].timestamp() > max(at - ASKED_BEFORE, began or 0)
 
 
 def last_words(invocation: str) -> list[str]:

@@ -256,16 +256,16 @@ class Watcher:
         if end.kind != "stopped":
             self.tell("finished", unit, invocation, end.at, began_at=began_at)
             return
-        by = self.who_stopped(unit, end.at)
+        by = self.who_stopped(unit, began, end.at)
         mail = not by and unit.startswith("hive-agent@")
         self.tell("stopped", unit, invocation, end.at, began_at=began_at, by=by, mail=mail)
 
-    def who_stopped(self, unit: str, at: float) -> str | None:
+    def who_stopped(self, unit: str, began: float | None, at: float) -> str | None:
         """systemd does not say; None is some admin."""
         if self.hive_stopped(at):
             return TARGET
         prefix, _, agent = unit.rpartition(".")[0].partition("@")
-        asked = prefix == "hive-agent" and journal.asked_by_manager(agent, at)
+        asked = prefix == "hive-agent" and journal.asked_by_manager(agent, began, at)
         return names.MANAGER if asked else None
 
     def hive_stopped(self, at: float) -> bool:
