@@ -153,6 +153,7 @@ echo "${{COMPREPLY[@]}}"
         (["ask", ""], "ada bob manager"),
         (["mail", "--fo"], "--follow"),
         (["mail", "--from", "a"], "ada"),
+        (["mail", "--to", "o"], "operator"),
         (["spawn", "eve", "--model", ""], ""),
     ],
     ids=str,

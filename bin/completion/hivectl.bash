@@ -19,7 +19,7 @@ _hivectl() {
     elif [ "$verb $prev" = 'mail --state' ]; then
         words='queued leased done dead dropped'
     elif [ "$verb $prev" = 'mail --from' ] || [ "$verb $prev" = 'mail --to' ]; then
-        words=$(_hivectl_agents)
+        words="$(_hivectl_agents) operator system"
     elif [ "$verb $prev" = 'loose-ends --cancel' ]; then
         words='question reminder mail'
     elif [ "$verb $prev" = 'dead --retry' ] || [ "$verb $prev" = 'dead --drop' ]; then
@@ -30,7 +30,7 @@ _hivectl() {
         words='deployed approved previous'
     elif [ "$verb $prev" = 'spawn --toml' ] || [ "$verb $prev" = 'spawn --prompt' ]; then
         files=yes
-    elif [[ $prev == --@(description|model|note|host|denial|dismiss|reply-to|key|limit|read|option|ttl|in|at|since|revoke|until) ]]; then
+    elif [[ $prev == --@(description|model|note|host|denial|dismiss|reply-to|key|limit|read|option|ttl|in|at|since|revoke|until|text|before) ]]; then
         return
     elif [[ $cur == -* ]]; then
         words='--json --help'
