@@ -137,12 +137,14 @@ def sends(hive: Hive) -> Times:
 
 
 def rounds(hive: Hive, loads: dict[str, Load]) -> dict[str, list[Times]]:
-    """One after the other again and again, so that a change of the machine is one of all."""
+    """In turn, so that a change of the machine is one of all, and each after another: the disk remembers."""
     found: dict[str, list[Times]] = {name: [] for name in loads}
+    order = deque(loads)
     for _ in range(ROUNDS):
-        for name, load in loads.items():
-            with load():
+        for name in order:
+            with loads[name]():
                 found[name].append(sends(hive))
+        order.rotate(2)
     return found
 
 
