@@ -1,9 +1,11 @@
 """A broker of the test's own: the real program on real sockets, and a peer that speaks lines to it."""
 
+import contextlib
 import itertools
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -108,14 +110,17 @@ class Hive:
             *self.passed,
             *program,
         ]
-        self.broker = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": os.fspath(ROOT)})
+        environment = os.environ | {"PYTHONPATH": os.fspath(ROOT)}
+        self.broker = subprocess.Popen(command, env=environment, process_group=0)
         while not all(listeners(path) - before for path in paths):
             assert self.broker.poll() is None, "the broker went away"
             time.sleep(0.01)  # no event says it; it fails when the process is gone
 
     def kill(self) -> None:
+        """With what it runs under: strace alone would leave the broker behind."""
         assert self.broker
-        self.broker.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.broker.pid, signal.SIGKILL)
         self.broker.wait()
 
     def processor_time(self) -> float:
