@@ -2,12 +2,14 @@
 
 import json
 import os
+import queue
 import select
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -40,10 +42,12 @@ class Cage:
         self.uid = here.bases["ada"]
         self.make_folders()
         self.fifo = here.fifo("ada")
-        self.notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.notices.settimeout(20)
-        self.notices.bind(os.fspath(self.folder / "notify"))
+        self.notices: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notified.bind(os.fspath(self.folder / "notify"))
         (self.folder / "notify").chmod(0o666)
+        self.reader = threading.Thread(target=self.take_notices)
+        self.reader.start()
         self.operator = here.operator()
         self.events: Peer = here.operator()
         assert self.events.ask("subscribe")["ok"]
@@ -89,7 +93,7 @@ class Cage:
         def supervise() -> None:
             while stop not in select.select([self.fifo, stop], [], [])[0]:
                 self.start()
-                self.heard_out()
+                self.exited()
 
         with ThreadPoolExecutor(1) as threads:
             running = threads.submit(supervise)
@@ -100,15 +104,10 @@ class Cage:
                 running.result()
                 os.close(stop)
 
-    def heard_out(self) -> None:
-        """Until it has ended. Some kernels hold ten notices, and who sends the next one waits."""
-        assert self.process
-        ended = os.pidfd_open(self.process.pid)
-        while ended not in (ready := select.select([self.notices.fileno(), ended], [], [], 20)[0]):
-            assert ready, "it neither ends nor says anything"
-            self.notices.recv(4096)
-        os.close(ended)
-        self.exited()
+    def take_notices(self) -> None:
+        """As they come: some kernels hold ten of them, and who sends the next one waits."""
+        while text := self.notified.recv(4096).decode():
+            self.notices.put(text)
 
     @property
     def pid(self) -> int:
@@ -131,7 +130,10 @@ class Cage:
             os.kill(self.pid, signal.SIGKILL)
             self.process.wait()
         os.close(self.fifo)
-        self.notices.close()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            s.sendto(b"", os.fspath(self.folder / "notify"))  # the last notice
+        self.reader.join()
+        self.notified.close()
 
     def poked(self) -> bool:
         return bool(select.select([self.fifo], [], [], 0)[0])
@@ -143,7 +145,7 @@ class Cage:
 
     def wait_for_status(self, text: str) -> None:
         """What systemd is told next that says this."""
-        while text not in self.notices.recv(4096).decode():
+        while text not in self.notices.get(timeout=20):
             pass
 
     def send(self, body: str) -> int:

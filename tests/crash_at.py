@@ -137,12 +137,23 @@ def point(name: str, value: object = None) -> object:
     return value
 
 
+def command_line(services: dict[str, Service]) -> str:
+    """The next, empty at the end. Some kernels hold ten notices, and a broker that sends one more waits."""
+    while True:
+        ready, _, _ = select.select([sys.stdin, *(each.notify for each in services.values())], [], [])
+        for each in services.values():
+            if each.notify in ready:
+                each.take_notice()
+        if sys.stdin in ready:
+            return sys.stdin.readline()
+
+
 def main() -> None:
     crash_points.install(point)
     importlib.import_module("hyperhive.broker.serving")  # and all that it needs, once
     gc.freeze()  # a fork that does not look through it does not copy it
     services: dict[str, Service] = {}
-    for line in sys.stdin:
+    while line := command_line(services):
         command = json.loads(line)
         folder = command["folder"]
         done = True

@@ -47,7 +47,7 @@ def test_seen_allowed_and_dismissed(here: Hive, eve: Peer) -> None:
 
 
 def test_what_is_wrong_is_said(here: Hive, eve: Peer) -> None:
-    assert "'patterns' must name one" in run(here, "allow", "eve", status=1).stderr
+    assert "'patterns' or 'hosts' must name one" in run(here, "allow", "eve", status=1).stderr
     assert "'Bash(' is no tool" in run(here, "allow", "eve", "Bash(", status=1).stderr
     assert "eve may do that already" in run(here, "allow", "eve", "Read", status=1).stderr
     assert "no denial 7" in run(here, "allow", "eve", "--denial", "7", status=1).stderr

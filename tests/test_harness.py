@@ -373,6 +373,13 @@ def test_without_a_cage_it_says_so() -> None:
     assert (run.returncode, run.stderr) == (78, "must be the first process of a cage\n")
 
 
+def test_outside_of_a_user_namespace_it_covers_nothing() -> None:
+    """Though it is the first process: it would be /proc and /sys of the machine."""
+    alone = ["unshare", "--mount", "--pid", "--fork", "--mount-proc"]  # if it did, then here only
+    run = subprocess.run([*alone, sys.executable, ROOT / "bin/hive-harness"], capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (78, "must be in a user namespace of its own\n")
+
+
 def test_no_mail_is_stuck_at_the_edge_of_sleep(here: Hive) -> None:
     with caged(here, linger=0) as cage:
         with cage.supervised():

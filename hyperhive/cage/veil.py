@@ -8,6 +8,8 @@ import errno
 import os
 from pathlib import Path
 
+from hyperhive.problem import EX_CONFIG, Problem
+
 PROC_FILES = """
     bootconfig cmdline config.gz consoles diskstats dma interrupts iomem ioports kallsyms key-users keys
     latency_stats locks mdstat misc modules mtrr partitions sched_debug slabinfo softirqs swaps timer_list
@@ -40,6 +42,8 @@ def mount(what: str | Path, where: str | Path, flags: int, kind: str = "", optio
 
 def draw() -> None:
     """For good, for this process and all that it starts."""
+    if is_hosts():  # whose own /sys it would be
+        raise Problem("no-cage", "must be in a user namespace of its own", exit_status=EX_CONFIG)
     mount("tmpfs", BLANKS, SILENT, "tmpfs", "size=64k,nr_inodes=64,mode=755")
     (BLANKS / "file").touch(mode=0o444)
     (BLANKS / "folder").mkdir()
@@ -56,6 +60,11 @@ def draw() -> None:
     for path in sorted({*Path("/sys").iterdir()} - {Path("/sys/fs")}, key=lambda path: path == BLANKS):
         cover(path, path.name if path.name in KEPT else "folder")
     give_up()
+
+
+def is_hosts() -> bool:
+    """The first user namespace is the one that maps all uids, each to itself: user_namespaces(7)."""
+    return Path("/proc/self/uid_map").read_text().split() == ["0", "0", "4294967295"]
 
 
 def cover(path: str | Path, blank: str) -> None:
