@@ -23,7 +23,7 @@ NAMES = (
 MODELS = (("opus", 5.0), ("sonnet", 1.0), ("haiku", 0.3))  # and what each costs, beside sonnet
 TOOLS = (("Bash", 8), ("Read", 7), ("Edit", 4), ("Grep", 3), ("Write", 1), ("send", 3), ("recv", 2))
 FAILURES = "rate-limited timed-out crashed refused auth-failed prompt-too-long".split()
-HOSTS = ("pypi.org", "files.pythonhosted.org", "registry.npmjs.org", "github.com", "deb.debian.org")
+HOSTS = ("code.example.org", "files.example.org", "deps.example.net", "docs.example.com", "api.example.com")
 HOURS = [
     1,
     1,
