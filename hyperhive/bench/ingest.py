@@ -117,7 +117,7 @@ class Flood:
 @contextmanager
 def asking(place: explore.Datasette) -> Iterator[None]:
     with beside(ask_on, place):
-        time.sleep(WARM)
+        time.sleep(WARM)  # Datasette has to be at work on a question, and no event says so
         yield
 
 

@@ -35,8 +35,7 @@ class Request:
                 future.add_done_callback(self.step)
         except StopIteration:
             self.done()
-        except BaseException:
-            # Ours, not the peer's: end with a traceback; systemd starts us again, the mail is on disk.
+        except BaseException:  # ours, not the peer's: end with a traceback; systemd starts us again
             asyncio.get_running_loop().stop()
             raise
 

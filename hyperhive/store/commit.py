@@ -87,8 +87,8 @@ class Writer:
         changes, self.changes = self.changes, []
         try:
             results, given = self.commit([change for change, _ in changes])
-        except BaseException:
-            asyncio.get_running_loop().stop()  # ours: end with a traceback, and let systemd start us again
+        except BaseException:  # ours: end with a traceback, and let systemd start us again
+            asyncio.get_running_loop().stop()
             raise
         self.after(given)  # before a request goes on that might change who is parked
         for (_, outcome), result in zip(changes, results, strict=True):

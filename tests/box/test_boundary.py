@@ -15,6 +15,7 @@ from tests.doubles.boundary import files, kernel, sockets  # noqa: F401
 from tests.doubles.boundary.tries import ATTEMPTS
 
 CANARY = "canary-9f86d081"
+# It only has to be there; the test ends it.
 HOLD = "import socket, time; s = socket.socket(socket.AF_UNIX); s.bind('\\0{}'); s.listen(); time.sleep(600)"
 
 
