@@ -17,7 +17,7 @@ ENVIRONMENT = os.environ | {"HIVE_BOX": os.fspath(STATE)}
 
 
 def run(*command: str) -> str:
-    program = [TREE / "bin" / command[0], *command[1:]]
+    program = [os.fspath(TREE / "bin" / command[0]), *command[1:]]
     done = subprocess.run(program, env=ENVIRONMENT, capture_output=True, text=True)
     if done.returncode:
         raise Problem("failed", f"{' '.join(command)} failed:\n{done.stderr.strip()}")
